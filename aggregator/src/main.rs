@@ -1,0 +1,2 @@
+//! Framelock aggregator.
+fn main() {}

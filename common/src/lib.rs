@@ -1,0 +1,11 @@
+//! What the Framelock sender and aggregator share: time types, RTP, RTCP, MPEG-TS, H.264, clock
+//! estimation and the timecode strip.
+//!
+//! Everything here is *sans-IO*: no socket, no thread, no clock is touched. Whoever calls tells the
+//! time (`now`) and moves the bytes, so every protocol state machine runs the same in a test with a
+//! simulated clock and network as on a board. State machines have one shape: `handle_*` takes
+//! input, `poll_*` gives output, `poll_timeout` says when to call again.
+//!
+//! Sockets, devices and clock reads live in the sender and the aggregator, in their I/O modules.
+
+pub mod time;

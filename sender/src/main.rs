@@ -1,0 +1,2 @@
+//! Framelock sender.
+fn main() {}
