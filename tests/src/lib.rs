@@ -1,1 +1,9 @@
-//! Framelock.
+//! What Framelock's end-to-end tests share: the real programs as child processes, a seeded network
+//! that loses and reorders, and the emulated board rig.
+//!
+//! The tests themselves are in `tests/tests`, the benches in `tests/benches`, the fuzz targets in
+//! `tests/fuzz`. Nothing here is shipped.
+
+pub mod packets;
+pub mod process;
+pub mod relay;
