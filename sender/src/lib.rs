@@ -3,4 +3,7 @@
 //! Data flows one way: `capture` -> `encode` -> `pipeline` (which joins the stages) -> `net`. The
 //! [`clock`] stands beside them and tells what UTC is. The binary is a thin user of this library.
 
+pub mod capture;
 pub mod clock;
+pub mod encode;
+pub mod overlay;
