@@ -5,8 +5,8 @@
 //! than they are told, never panic on what a device or file says, and look for a camera that went
 //! away themselves. Encoding and sending do not live here.
 
-pub mod clock;
 mod kind;
+mod pace;
 mod picture;
 mod spec;
 
@@ -16,7 +16,6 @@ use std::time::Duration;
 
 use framelock_common::time::{BoardTime, Span};
 
-pub use clock::{BoardClock, KernelTime};
 pub use kind::CaptureKind;
 pub use picture::{I420, PicturePool, Size};
 pub use spec::{CaptureConfig, ControlValue, Format, FrameRate, SourceSpec, SpecError, TestSpec};

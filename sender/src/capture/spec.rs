@@ -8,8 +8,8 @@ use std::str::FromStr;
 use framelock_common::time::Span;
 use serde::Deserialize;
 
-use super::clock::BoardClock;
 use super::picture::Size;
+use crate::clock::BoardClock;
 
 /// A source as written on the command line or in the configuration:
 /// `test[:phase=12ms,drift=20ppm]`, `v4l2:/dev/video0` or `file:clip.mp4[,loop]`.
@@ -342,7 +342,7 @@ impl fmt::Display for ControlValue {
 }
 
 /// How to capture, whatever the source.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct CaptureConfig {
     /// The number that the test source writes into its timecode strip.
     pub camera: u16,
@@ -358,8 +358,23 @@ pub struct CaptureConfig {
     pub latency: Span,
     /// Half-width of the spread of that latency; becomes part of each frame's uncertainty.
     pub latency_spread: Span,
-    /// The way from the kernel's clock to the board's.
+    /// The board's clocks.
     pub clock: BoardClock,
+}
+
+impl Default for CaptureConfig {
+    fn default() -> Self {
+        Self {
+            camera: 0,
+            size: None,
+            rate: None,
+            format: None,
+            controls: BTreeMap::new(),
+            latency: Span::ZERO,
+            latency_spread: Span::ZERO,
+            clock: BoardClock::real(),
+        }
+    }
 }
 
 #[cfg(test)]
