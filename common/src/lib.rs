@@ -8,4 +8,8 @@
 //!
 //! Sockets, devices and clock reads live in the sender and the aggregator, in their I/O modules.
 
+pub mod clock;
+pub mod config;
+pub mod logging;
 pub mod time;
+pub mod timecode;
