@@ -7,3 +7,4 @@
 pub mod packets;
 pub mod process;
 pub mod relay;
+pub mod video;

@@ -207,3 +207,20 @@ impl Drop for Process {
 fn now() -> Instant {
     Instant::now()
 }
+
+/// Waits until some process has bound UDP `port`, as `/proc/net/udp` and `/proc/net/udp6` show it.
+///
+/// # Panics
+/// When that does not happen within [`PATIENCE`].
+pub fn wait_for_udp_port(port: u16) {
+    let wanted = format!(":{port:04X}");
+    let bound = |table: &str| {
+        let table = std::fs::read_to_string(table).unwrap_or_default();
+        table.lines().filter_map(|line| line.split_whitespace().nth(1)).any(|local| local.ends_with(&wanted))
+    };
+    let deadline = now() + PATIENCE;
+    while !bound("/proc/net/udp") && !bound("/proc/net/udp6") {
+        assert!(now() < deadline, "nobody has bound UDP port {port}");
+        std::thread::park_timeout(Duration::from_millis(5));
+    }
+}
