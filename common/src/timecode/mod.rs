@@ -1,74 +1,46 @@
-//! The machine-readable timecode strip.
+//! The machine-readable timecode strip: black and white cells drawn into a test picture that say
+//! which camera took it, which frame it is and when it was truly captured. Read back at the other
+//! end of the whole chain, it tells how far the reported time is from the truth.
+//!
+//! # Geometry
+//!
+//! The strip covers the full width of the picture at its very top. It has 40 columns and 4 rows of
+//! square cells, so a cell is a fortieth of the picture's width and the strip a tenth of the width
+//! high:
+//!
+//! | picture | cell | strip |
+//! |---|---|---|
+//! | 1280x720 | 32 px | 1280x128 |
+//! | 640x480 | 16 px, one macroblock | 640x64 |
+//! | 320x180 | 8 px | 320x32 |
+//! | 160x120 | 4 px | 160x16 |
+//!
+//! Everything scales with the width, so a picture that was scaled as a whole, by whatever factor, is
+//! read by the same rule. A picture that was cropped, rotated, mirrored or letterboxed is not read.
+//! The narrowest picture is 80 pixels (2-pixel cells: enough to read a halved 160x120).
+//!
+//! # Content
+//!
+//! Rows from the top, columns from the left. The first two and the last two cells of every row are
+//! markers: white-black at the left and black-white at the right in the even rows, the other way round
+//! in the odd rows. They prove that this is a strip and give the two levels. The other 36 cells of each
+//! row carry 144 bits, white = 1, most significant bit first, row after row:
+//!
+//! | bits | what |
+//! |---|---|
+//! | 16 | camera |
+//! | 32 | frame, wrapping |
+//! | 64 | capture time, ns since 1970 (until 2262) |
+//! | 32 | CRC-32 (IEEE 802.3) over the 14 bytes before it |
+//!
+//! Cells are drawn with a wide contrast inside the video range, and read as the mean of their middle
+//! quarter against the midpoint of the markers: what blurs or rings at their edges does not matter.
+//! Nothing is corrected: a strip with a wrong bit fails its checksum, it never gives another value.
+//!
+//! Only luma counts. Whoever draws a colour picture should set the chroma of the strip's rows
+//! ([`strip_height`]) to neutral: it saves the encoder bits.
 
-use thiserror::Error;
+mod grid;
+mod strip;
 
-use crate::time::Utc;
-
-/// What a strip says about its picture.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Timecode {
-    /// Number of the camera.
-    pub camera: u16,
-    /// Number of the frame, wrapping.
-    pub frame: u32,
-    /// The true instant of capture; from 1970 to 2262.
-    pub capture: Utc,
-}
-
-/// Why a strip could not be drawn or read.
-#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
-pub enum TimecodeError {
-    /// The picture has no room for the strip.
-    #[error("a picture of {width}x{height} is too small for a timecode strip")]
-    TooSmall {
-        /// Picture width in pixels.
-        width: usize,
-        /// Picture height in pixels.
-        height: usize,
-    },
-    /// The buffer does not hold the picture it is said to hold.
-    #[error("a luma plane of {len} bytes is too short for its picture")]
-    ShortBuffer {
-        /// Bytes in the buffer.
-        len: usize,
-    },
-    /// The capture time is before 1970.
-    #[error("capture time {0} is before 1970")]
-    TimeRange(Utc),
-    /// There is no strip where it must be.
-    #[error("no timecode strip at the top of the picture")]
-    NotFound,
-    /// There is a strip, but it is damaged.
-    #[error("the timecode strip is damaged (checksum)")]
-    Checksum,
-}
-
-/// Draws the strip of `timecode` over the top of a luma plane.
-///
-/// # Errors
-/// A picture too small for it, a buffer too short for the picture, a time before 1970.
-pub fn draw(
-    timecode: &Timecode,
-    luma: &mut [u8],
-    stride: usize,
-    width: usize,
-    height: usize,
-) -> Result<(), TimecodeError> {
-    let _ = (timecode, luma, stride);
-    Err(TimecodeError::TooSmall { width, height })
-}
-
-/// Reads the strip at the top of a luma plane.
-///
-/// # Errors
-/// No strip, a damaged one, or a picture in which none fits.
-pub fn read(luma: &[u8], stride: usize, width: usize, height: usize) -> Result<Timecode, TimecodeError> {
-    let _ = (luma, stride);
-    Err(TimecodeError::TooSmall { width, height })
-}
-
-/// Height in rows of the strip in a picture `width` pixels wide.
-#[must_use]
-pub const fn strip_height(width: usize) -> usize {
-    width.div_ceil(10)
-}
+pub use strip::{Timecode, TimecodeError, draw, read, strip_height};
