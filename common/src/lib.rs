@@ -10,6 +10,8 @@
 
 pub mod clock;
 pub mod config;
+pub mod h264;
 pub mod logging;
+pub mod mpegts;
 pub mod time;
 pub mod timecode;
