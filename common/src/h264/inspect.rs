@@ -177,22 +177,21 @@ pub fn inspect(annex_b: &[u8]) -> AccessUnitInfo {
     Inspector::new().inspect(annex_b)
 }
 
-/// The first three elements of a slice header (ITU-T H.264 section 7.3.3), all that can be read
-/// without the parameter sets.
-pub(super) struct SliceStart {
-    pub(super) first_mb: u32,
-    pub(super) frame_type: FrameType,
+/// What the first three elements of a slice header say (ITU-T H.264 section 7.3.3), all that can be
+/// read without the parameter sets.
+struct SliceStart {
+    frame_type: FrameType,
     /// The slice type was 5 to 9: every slice of the picture has it.
     all_alike: bool,
-    pub(super) pps: u8,
+    pps: u8,
 }
 
 impl SliceStart {
-    pub(super) fn parse(nal: &[u8]) -> Option<Self> {
+    fn parse(nal: &[u8]) -> Option<Self> {
         // Three Exp-Golomb codes take at most 24 bytes; the rest of the slice is never touched.
         let head = &nal[..nal.len().min(32)];
         let mut bits = unit(head)?.rbsp_bits();
-        let first_mb = bits.read_ue("first_mb_in_slice").ok()?;
+        bits.read_ue("first_mb_in_slice").ok()?;
         let slice_type = bits.read_ue("slice_type").ok()?;
         let pps = u8::try_from(bits.read_ue("pic_parameter_set_id").ok()?).ok()?;
         let frame_type = match slice_type % 5 {
@@ -200,7 +199,7 @@ impl SliceStart {
             1 => FrameType::B,
             _ => FrameType::I,
         };
-        (slice_type < 10).then_some(Self { first_mb, frame_type, all_alike: slice_type >= 5, pps })
+        (slice_type < 10).then_some(Self { frame_type, all_alike: slice_type >= 5, pps })
     }
 }
 

@@ -65,10 +65,7 @@ impl NalType {
     /// (ITU-T H.264 section 7.4.1.2.3).
     #[must_use]
     pub(super) const fn starts_access_unit(self) -> bool {
-        matches!(
-            self,
-            Self::AccessUnitDelimiter | Self::Sps | Self::Pps | Self::Sei | Self::Other(14..=18)
-        )
+        matches!(self, Self::AccessUnitDelimiter | Self::Sps | Self::Pps | Self::Sei | Self::Other(14..=18))
     }
 }
 

@@ -5,8 +5,8 @@ use mpeg2ts::pes::PesHeader;
 use mpeg2ts::time::{ClockReference, Timestamp};
 use mpeg2ts::ts::payload::{Bytes, Pat, Pes, Pmt};
 use mpeg2ts::ts::{
-    AdaptationField, ContinuityCounter, EsInfo, Pid, ProgramAssociation, TransportScramblingControl, TsHeader,
-    TsPacket, TsPacketWriter, TsPayload, VersionNumber, WriteTsPacket,
+    AdaptationField, ContinuityCounter, EsInfo, Pid, ProgramAssociation, TransportScramblingControl,
+    TsHeader, TsPacket, TsPacketWriter, TsPayload, VersionNumber, WriteTsPacket,
 };
 
 use super::TS_PACKET;
@@ -48,12 +48,7 @@ pub struct MuxConfig {
 
 impl Default for MuxConfig {
     fn default() -> Self {
-        Self {
-            presentation_delay: Span::from_millis(200),
-            program: 1,
-            pmt_pid: 0x1000,
-            video_pid: 0x100,
-        }
+        Self { presentation_delay: Span::from_millis(200), program: 1, pmt_pid: 0x1000, video_pid: 0x100 }
     }
 }
 

@@ -146,7 +146,9 @@ fn parse(data: &[u8]) -> Parsed {
         return Parsed::More;
     }
     let Some(header) = PesHeader::from_bytes(data) else { return Parsed::Bad("no start code prefix") };
-    let PesContents::Parsed(contents) = header.contents() else { return Parsed::Bad("not a video stream id") };
+    let PesContents::Parsed(contents) = header.contents() else {
+        return Parsed::Bad("not a video stream id");
+    };
     let Some(contents) = contents else { return Parsed::Bad("header fields do not fit the header") };
     let (pts, dts) = match contents.pts_dts() {
         Ok(PtsDts::PtsOnly(Ok(pts))) => (pts.value(), None),

@@ -84,7 +84,8 @@ impl Tables {
     }
 
     fn handle_pmt(&mut self, pid: u16, section: &Section) {
-        let program = self.programs.iter_mut().find(|program| (program.number, program.pid) == (section.id, pid));
+        let program =
+            self.programs.iter_mut().find(|program| (program.number, program.pid) == (section.id, pid));
         let Some(program) = program else { return };
         if section.table != PMT_TABLE {
             return;
