@@ -1,1 +1,5 @@
 //! Framelock.
+
+pub mod deliver;
+pub mod replay;
+pub mod sync;

@@ -1,0 +1,47 @@
+use super::*;
+
+fn frame(ns: i64) -> Arc<Frame> {
+    Arc::new(Frame {
+        time: UtcEstimate { utc: Utc::from_unix_nanos(ns), uncertainty: Span::from_micros(250) },
+        time_source: TimeSource::SenderReport,
+        frame_type: Some(FrameType::P),
+        key: false,
+        width: Some(640),
+        height: Some(480),
+        data: vec![0; 5312],
+        arrival: HostTime::from_nanos(0),
+        sequence: 0,
+        picture: OnceLock::new(),
+    })
+}
+
+fn json(packet: &Packet, delivered: i64) -> String {
+    let mut out = Vec::new();
+    packet.write_json(Utc::from_unix_nanos(delivered), &mut out).unwrap();
+    String::from_utf8(out).unwrap()
+}
+
+#[test]
+fn a_packet_is_the_line_that_the_interface_fixes() {
+    let entry = |camera: &str, status, frame| Entry { camera: camera.into(), status, frame };
+    let packet = Packet {
+        number: 17,
+        time: Utc::from_unix_nanos(1_790_000_000_000_000_000),
+        spread: Span::from_micros(812),
+        complete: false,
+        ready: HostTime::from_nanos(0),
+        entries: vec![
+            entry("left", FrameStatus::Okay, Some(frame(1_790_000_000_000_000_000))),
+            entry("right", FrameStatus::Dropped, None),
+            entry("a\"b\\\n", FrameStatus::ReadError, None),
+        ],
+    };
+    let expected = concat!(
+        r#"{"packet":17,"time_ns":1790000000000000000,"spread_ns":812000,"complete":false,"frames":["#,
+        r#"{"camera":"left","status":"okay","time_ns":1790000000000000000,"uncertainty_ns":250000,"#,
+        r#""time_source":"sender-report","frame_type":"P","width":640,"height":480,"bytes":5312,"latency_ns":42},"#,
+        r#"{"camera":"right","status":"dropped"},{"camera":"a\"b\\\n","status":"read-error"}]}"#,
+        "\n"
+    );
+    assert_eq!(json(&packet, 1_790_000_000_000_000_042), expected);
+}

@@ -1,0 +1,17 @@
+//! The synchronizer: frames of many cameras in, sets of frames of one instant out. Sans-IO: it is told
+//! the time and never reads a clock, so the same code runs live, in `replay` and under simulated clocks.
+//!
+//! Here live the per-camera jitter buffer, the three grouping policies and the bounded queue of finished
+//! packets. Where capture times come from does not: see `timestamp`.
+
+mod config;
+mod queue;
+mod set;
+mod synchronizer;
+
+pub use config::{Hertz, Policy, Rate, SyncConfig, SyncConfigError};
+pub use queue::{PacketQueue, QueueCounters};
+pub use set::{
+    CameraIndex, CameraStats, FrameSet, SetEntry, SetStatus, SourceState, SyncCamera, SyncEvent, SyncFrame,
+};
+pub use synchronizer::Synchronizer;
