@@ -13,5 +13,6 @@ pub mod config;
 pub mod h264;
 pub mod logging;
 pub mod mpegts;
+pub mod rtp;
 pub mod time;
 pub mod timecode;
