@@ -13,6 +13,7 @@ pub mod config;
 pub mod h264;
 pub mod logging;
 pub mod mpegts;
+pub mod rtcp;
 pub mod rtp;
 pub mod time;
 pub mod timecode;
