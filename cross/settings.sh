@@ -6,7 +6,8 @@
 case "$target" in
 armv7-unknown-linux-gnueabihf)
     # Cortex-A7 and up. Rust's armv7 target assumes no NEON; every board we aim at has it, and openh264's and
-    # libjpeg-turbo's assembly as well as our own pixel loops need it.
+    # libjpeg-turbo's assembly as well as our own pixel loops need it. rustc warns that the name `neon`
+    # may still change: such a change would be a build error, not a slower binary.
     board_cpu_flags="-march=armv7-a -mfpu=neon-vfpv4 -mfloat-abi=hard"
     board_rustflags="-C target-feature=+neon"
     gnu_triple=arm-linux-gnueabihf

@@ -1,0 +1,128 @@
+//! What goes wrong with cameras, made to happen in the driver, and what the sender must show for it.
+
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use serde_json::Value;
+
+use crate::child::{deadline, now};
+use crate::machine::Board;
+use crate::packets::Aggregator;
+
+/// How long a fault may take to show in the sender's counters.
+const NOTICED: Duration = Duration::from_secs(90);
+/// Full packets in a row that count as recovered.
+pub(crate) const RECOVERED: usize = 20;
+
+/// A fault and its proof.
+pub(crate) struct Fault {
+    pub(crate) name: &'static str,
+    /// Shell command that makes it happen.
+    inject: &'static str,
+    /// Shell command that ends it; buttons need none.
+    clear: Option<&'static str>,
+    /// The sender's counter that must grow.
+    counter: &'static str,
+    /// By how much at least.
+    by: u64,
+}
+
+/// vivid's injected faults, and the driver taken away and given back as by a pulled plug.
+pub(crate) const FAULTS: [Fault; 5] = [
+    Fault {
+        name: "dropped buffers",
+        inject: "v4l2-ctl -c percentage_of_dropped_buffers=50",
+        clear: Some("v4l2-ctl -c percentage_of_dropped_buffers=0"),
+        counter: "/capture/sequence_gaps",
+        by: 3,
+    },
+    Fault {
+        name: "buffers flagged as errors",
+        inject: "for i in 1 2 3; do v4l2-ctl -c inject_v4l2_buf_flag_error=1; usleep 250000; done",
+        clear: None,
+        counter: "/capture/error_frames",
+        by: 1,
+    },
+    Fault {
+        name: "fatal streaming error, then a streamon that fails",
+        inject: "v4l2-ctl -c inject_vidioc_streamon_error=1 && v4l2-ctl -c inject_fatal_streaming_error=1",
+        clear: None,
+        counter: "/capture/reopened",
+        by: 1,
+    },
+    Fault {
+        name: "disconnect",
+        inject: "v4l2-ctl -c disconnect=1",
+        clear: None,
+        counter: "/capture/reopened",
+        by: 1,
+    },
+    Fault {
+        name: "driver unbound and bound again (unplug, replug)",
+        inject: "echo vivid.0 > /sys/bus/platform/drivers/vivid/unbind && [ ! -e /dev/video0 ] && \
+                 usleep 1500000 && echo vivid.0 > /sys/bus/platform/drivers/vivid/bind",
+        clear: None,
+        counter: "/capture/reopened",
+        by: 1,
+    },
+];
+
+impl Fault {
+    /// Injects the fault into `board` and waits until frames of all boards come again.
+    pub(crate) fn inject(&self, board: &mut Board, aggregator: &mut Aggregator) -> Result<Recovery> {
+        let before = self.count(&stats(board)?)?;
+        let started = now();
+        board.expect(self.inject)?;
+        let counted = self.wait_until_counted(board, aggregator, before)?;
+        if let Some(clear) = self.clear {
+            board.expect(clear)?;
+        }
+        aggregator.skip_waiting();
+        aggregator.full_packets(RECOVERED, true)?;
+        Ok(Recovery { counted, took: now().saturating_duration_since(started) })
+    }
+
+    fn wait_until_counted(&self, board: &mut Board, aggregator: &mut Aggregator, before: u64) -> Result<u64> {
+        let limit = deadline(NOTICED);
+        while now() < limit {
+            let counted = self.count(&stats(board)?)?.saturating_sub(before);
+            if counted >= self.by {
+                return Ok(counted);
+            }
+            // The other board's packets set the pace of asking; a board that holds them up does not end it.
+            aggregator.next(Duration::from_secs(1))?;
+        }
+        bail!(
+            "{}: after `{}` the sender's {} did not grow by {} within {} s",
+            board.name,
+            self.inject,
+            self.counter,
+            self.by,
+            NOTICED.as_secs()
+        )
+    }
+
+    fn count(&self, stats: &Value) -> Result<u64> {
+        match stats.pointer(self.counter).and_then(Value::as_u64) {
+            Some(count) => Ok(count),
+            None => bail!("the sender's statistics have no {}: {stats}", self.counter),
+        }
+    }
+}
+
+/// How a fault went.
+pub(crate) struct Recovery {
+    /// What the sender counted.
+    pub(crate) counted: u64,
+    /// From the injection to the last of [`RECOVERED`] full packets in a row.
+    pub(crate) took: Duration,
+}
+
+/// The sender's statistics file.
+pub(crate) fn stats(board: &mut Board) -> Result<Value> {
+    let text = board.expect("cat /run/stats.json")?;
+    match serde_json::from_str(&text) {
+        Ok(stats) => Ok(stats),
+        Err(error) => bail!("{}: the sender's statistics are no JSON ({error}): {text}", board.name),
+    }
+}

@@ -1,0 +1,132 @@
+//! The board test: two emulated ARM boards with real kernels and real V4L2 drivers run the cross-built
+//! sender; their clocks are wrong until a real `chronyd` on this machine corrects them; the aggregator on
+//! this machine puts their frames together. Then the cameras break in every way the driver can.
+//!
+//! `tests/board/run.sh` builds what this needs and calls it with the folder that holds it; console logs and
+//! packets are kept there. Nothing here waits for a fixed time: boots and recoveries are waited for, with
+//! generous limits, because emulation is slow and its speed depends on the machine.
+
+mod child;
+mod chrony;
+mod faults;
+mod machine;
+mod packets;
+mod sender;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, ensure};
+use framelock_common::time::Span;
+
+use chrony::Chrony;
+use faults::FAULTS;
+use machine::{Board, MACHINES};
+use packets::{Aggregator, check, utc_now};
+
+/// Full packets that the boards must deliver before anything is broken.
+const PACKETS: usize = 100;
+/// Frames per second of each camera: what emulated boards can encode.
+const FPS: i64 = 10;
+
+fn main() -> ExitCode {
+    let Some(dir) = std::env::args_os().nth(1).map(PathBuf::from) else {
+        complain("usage: board-test DIR (see tests/board/run.sh)");
+        return ExitCode::from(2);
+    };
+    match run(&dir) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&format!("board-test: failed: {error:#}"));
+            complain(&format!("board-test: consoles, packets and logs are in {}", dir.display()));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(dir: &Path) -> Result<()> {
+    let started = child::now();
+    let user = std::env::var("USER").context("the environment has no USER: run tests/board/run.sh")?;
+    let chrony = Chrony::start(dir, &user)?;
+    let mut aggregator = Aggregator::start(dir, MACHINES.iter().map(|machine| machine.name).collect())?;
+    let mut boards = boot(dir)?;
+    for board in &mut boards {
+        sender::start(board, aggregator.port, chrony.port, FPS)?;
+    }
+    let result = measure(&mut boards, &mut aggregator);
+    for board in &mut boards {
+        if let Err(error) = sender::save_logs(board, dir) {
+            complain(&format!("board-test: the log of {} is lost: {error:#}", board.name));
+        }
+    }
+    result?;
+    let took = child::now().saturating_duration_since(started);
+    say(&format!("board-test: passed in {} s", took.as_secs()));
+    Ok(())
+}
+
+/// Boots all boards at once and makes sure that their clocks are as wrong as they should be.
+fn boot(dir: &Path) -> Result<Vec<Board>> {
+    let mut boards = Vec::new();
+    for machine in &MACHINES {
+        say(&format!("booting {}: {}", machine.name, machine.description));
+        boards.push(Board::start(machine, dir, utc_now()?)?);
+    }
+    for (board, machine) in boards.iter_mut().zip(&MACHINES) {
+        board.wait_ready()?;
+        let host = utc_now()?.as_unix_nanos() / 1_000_000_000;
+        let error = board.clock_seconds()? - host;
+        say(&format!("{} is up, its clock is {error} s off", board.name));
+        ensure!(
+            (error - machine.clock_error_seconds).abs() < 30,
+            "{}: the clock should be wrong by about {} s and is by {error} s",
+            board.name,
+            machine.clock_error_seconds
+        );
+    }
+    Ok(boards)
+}
+
+fn measure(boards: &mut [Board], aggregator: &mut Aggregator) -> Result<()> {
+    let full = aggregator.full_packets(PACKETS, false)?;
+    let figures = check(&full, Span::from_nanos(1_000_000_000 / FPS))?;
+    say(&format!(
+        "{} packets with a frame of both boards: spread {} in the median, uncertainty {}, latency {}, times from {}",
+        figures.packets,
+        figures.median_spread,
+        figures.median_uncertainty,
+        figures.median_latency,
+        figures.sources.join(" and ")
+    ));
+    for fault in &FAULTS {
+        for board in boards.iter_mut() {
+            let recovery =
+                fault.inject(board, aggregator).with_context(|| format!("{}: {}", board.name, fault.name))?;
+            say(&format!(
+                "{}: {}: counted {}, whole again after {:.1} s",
+                board.name,
+                fault.name,
+                recovery.counted,
+                recovery.took.as_secs_f64()
+            ));
+        }
+    }
+    // Whatever happened, the clocks are right and the sender is the one that was started.
+    let full = aggregator.full_packets(faults::RECOVERED, true)?;
+    check(&full, Span::from_nanos(1_000_000_000 / FPS))?;
+    for board in boards.iter_mut() {
+        let memory = sender::stop(board)?;
+        say(&format!("{}: sender ended cleanly, peak resident memory {memory} KiB", board.name));
+    }
+    Ok(())
+}
+
+#[expect(clippy::print_stdout, reason = "the summary is what this program is for")]
+fn say(line: &str) {
+    println!("{line}");
+}
+
+#[expect(clippy::print_stderr, reason = "errors of a command line program")]
+fn complain(line: &str) {
+    eprintln!("{line}");
+}
