@@ -5,18 +5,21 @@
 //! than they are told, never panic on what a device or file says, and look for a camera that went
 //! away themselves. Encoding and sending do not live here.
 
-mod kind;
 mod pace;
 mod picture;
 mod spec;
+mod test;
+
+#[cfg(test)]
+pub(crate) use test::pattern::Pattern as TestPattern;
 
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use framelock_common::rtcp::CaptureKind;
 use framelock_common::time::{BoardTime, Span};
 
-pub use kind::CaptureKind;
 pub use picture::{I420, PicturePool, Size};
 pub use spec::{CaptureConfig, ControlValue, Format, FrameRate, SourceSpec, SpecError, TestSpec};
 
@@ -251,6 +254,11 @@ impl CaptureError {
 ///
 /// # Errors
 /// Says what is wrong with the device, file or settings, and what is possible instead.
-pub fn open(spec: &SourceSpec, _config: &CaptureConfig) -> Result<Box<dyn Capture>, CaptureError> {
-    Err(CaptureError::Settings(format!("source {spec} cannot be opened")))
+pub fn open(spec: &SourceSpec, config: &CaptureConfig) -> Result<Box<dyn Capture>, CaptureError> {
+    match spec {
+        SourceSpec::Test(behaviour) => Ok(Box::new(test::TestSource::open(*behaviour, config)?)),
+        SourceSpec::V4l2(_) | SourceSpec::File { .. } => {
+            Err(CaptureError::Settings(format!("source {spec} cannot be opened")))
+        }
+    }
 }
