@@ -252,3 +252,88 @@ fn parse_pps_ids(nal: &[u8]) -> Option<(u8, u8)> {
     let sps = u8::try_from(bits.read_ue("seq_parameter_set_id").ok()?).ok()?;
     (sps < 32).then_some((pps, sps))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Key frame of x264 at 640x480 with `timing_info` 30/1, up to its slice header.
+    const KEY: [u8; 47] = [
+        0, 0, 0, 1, 0x67, 0x42, 0xc0, 0x1e, 0xd9, 0x00, 0xa0, 0x3d, 0xa1, 0x00, 0x00, 0x03, 0x00, 0x01, 0x00,
+        0x00, 0x03, 0x00, 0x3c, 0x0f, 0x16, 0x2e, 0x48, 0, 0, 0, 1, 0x68, 0xcb, 0x83, 0xcb, 0x20, 0, 0, 1,
+        0x65, 0x88, 0x84, 0x0a, 0xf2, 0x62, 0x80, 0x0b,
+    ];
+
+    #[test]
+    fn a_key_frame_tells_size_rate_and_type() {
+        let info = inspect(&KEY);
+        assert!(info.key && info.parameter_sets && !info.delimiter);
+        assert_eq!(info.frame_type, Some(FrameType::I));
+        let sps = info.sps.expect("the SPS is readable");
+        assert_eq!((sps.width, sps.height), (640, 480));
+        assert_eq!(sps.frame_rate, Some(FrameRate { num: 30, den: 1 }));
+        assert_eq!(sps.reorder_frames, Some(0));
+    }
+
+    #[test]
+    fn a_later_frame_has_its_size_from_the_key_frame() {
+        let mut inspector = Inspector::new();
+        // first_mb 0, slice_type 5 (all P), parameter set 0.
+        let p = [0, 0, 1, 0x41, 0b1001_1010, 0x11];
+        assert_eq!(inspector.inspect(&p).sps, None);
+        let sps = inspector.inspect(&KEY).sps;
+        let info = inspector.inspect(&p);
+        assert_eq!((info.frame_type, info.key, info.sps), (Some(FrameType::P), false, sps));
+        assert!(sps.is_some());
+    }
+
+    #[test]
+    fn the_most_general_slice_names_the_frame() {
+        // Types 2 (I), 0 (P) and 1 (B), which allow other types beside them.
+        let (i, p, b) =
+            ([0, 0, 1, 0x41, 0b1011_1000], [0, 0, 1, 0x41, 0b1110_0000], [0, 0, 1, 0x01, 0b1010_1000]);
+        for (slices, expected) in
+            [(vec![i, i], FrameType::I), (vec![i, p], FrameType::P), (vec![p, b, i], FrameType::B)]
+        {
+            let info = inspect(&slices.concat());
+            assert_eq!((info.frame_type, info.slices), (Some(expected), slices.len() as u32));
+        }
+    }
+
+    #[test]
+    fn an_unreadable_parameter_set_is_counted_and_changes_nothing() {
+        let mut inspector = Inspector::new();
+        let sps = inspector.inspect(&KEY).sps;
+        inspector.inspect(&[0, 0, 1, 0x67, 0x42, 0xc0, 0x1e]);
+        assert_eq!(inspector.bad_parameter_sets(), 1);
+        assert_eq!(inspector.inspect(&[0, 0, 1, 0x41, 0b1001_1010, 0x11]).sps, sps);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(512))]
+
+        #[test]
+        fn hostile_parameter_sets_never_panic_and_stay_bounded(
+            changes in proptest::collection::vec((4_usize..KEY.len(), any::<u8>()), 0..12),
+            tail in proptest::collection::vec(any::<u8>(), 0..64),
+        ) {
+            let mut data = KEY.to_vec();
+            for (at, value) in changes {
+                data[at] = value;
+            }
+            data.extend(tail);
+            if let Some(sps) = inspect(&data).sps {
+                prop_assert!((1..=MAX_DIMENSION).contains(&sps.width) && (1..=MAX_DIMENSION).contains(&sps.height));
+                prop_assert!(sps.reorder_frames.is_none_or(|frames| frames <= MAX_REORDER));
+                prop_assert!(sps.frame_rate.is_none_or(|rate| rate.num >= 1 && rate.den >= 1));
+            }
+        }
+
+        #[test]
+        fn arbitrary_units_never_panic(kind in 0_u8..32, body in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let info = inspect(&[&[0, 0, 1, kind | 0x60][..], &body].concat());
+            prop_assert_eq!(info.sps, None);
+        }
+    }
+}

@@ -159,3 +159,104 @@ fn escape(rbsp: &[u8], out: &mut Vec<u8>) {
         out.push(byte);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn estimate(utc: i64, uncertainty: i64) -> UtcEstimate {
+        UtcEstimate { utc: Utc::from_unix_nanos(utc), uncertainty: Span::from_nanos(uncertainty) }
+    }
+
+    fn read(annex_b: &[u8]) -> Option<SeiTime> {
+        nal_units(annex_b).fold(None, |found, nal| capture_time(nal, found))
+    }
+
+    #[test]
+    fn the_precision_time_stamp_is_laid_out_as_misb_st_0604_has_it() {
+        let sei =
+            write_capture_time(estimate(0x0006_0102_0304_0506 * 1_000 + 999, 5), ClockState::Synchronized);
+        let expected = [
+            &[0, 0, 0, 1, 6, 5, 28][..],
+            b"MISPmicrosectime",
+            &[0x1f, 0x00, 0x06, 0xff, 0x01, 0x02, 0xff, 0x03, 0x04, 0xff, 0x05, 0x06],
+        ]
+        .concat();
+        assert_eq!(sei[..expected.len()], expected);
+        let sei = write_capture_time(estimate(0, 0), ClockState::Unsynchronized);
+        assert_eq!(sei[23], 0x9f);
+    }
+
+    #[test]
+    fn zeros_are_escaped_and_survive() {
+        // Uncertainty 0 and a round time: long runs of zeros, which would look like start codes.
+        let time = estimate(1 << 40, 0);
+        let sei = write_capture_time(time, ClockState::Synchronized);
+        assert_eq!(nal_units(&sei).count(), 1, "a start code was emulated");
+        assert!(sei[4..].windows(3).all(|three| three[..2] != [0, 0] || three[2] >= 3), "{sei:02x?}");
+        let found = read(&sei).unwrap();
+        assert_eq!((found.utc, found.uncertainty), (time.utc, Some(time.uncertainty)));
+    }
+
+    #[test]
+    fn a_foreign_precision_time_stamp_has_no_bound() {
+        let us = 1_790_000_000_123_456_i64;
+        let mut rbsp = Vec::new();
+        let payload = misp_payload(Utc::from_unix_nanos(us * 1_000), ClockState::Unsynchronized);
+        // Behind another message, as encoders put it.
+        rbsp.extend_from_slice(&[1, 2, 0xaa, 0xbb]);
+        write_message(&mut rbsp, &MISP_UUID, &payload);
+        rbsp.push(0x80);
+        let mut sei = vec![0, 0, 1, 6];
+        escape(&rbsp, &mut sei);
+        let expected = SeiTime {
+            utc: Utc::from_unix_nanos(us * 1_000),
+            uncertainty: None,
+            state: ClockState::Unsynchronized,
+        };
+        assert_eq!(read(&sei), Some(expected));
+    }
+
+    #[test]
+    fn a_broken_message_says_nothing() {
+        assert_eq!(parse_misp(&[0x1f, 0, 0, 0xfe, 0, 0, 0xff, 0, 0, 0xff, 0, 0]), None);
+        assert_eq!(
+            parse_misp(&[0x1f, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]),
+            None
+        );
+        let mut own = own_payload(estimate(1, 2), ClockState::Synchronized);
+        assert!(parse_own(&own).is_some() && parse_own(&own[..17]).is_none());
+        own[0] = 2;
+        assert_eq!(parse_own(&own), None);
+    }
+
+    #[test]
+    fn it_is_inserted_before_the_first_slice() {
+        let head = [0, 0, 0, 1, 9, 0xf0, 0, 0, 0, 1, 0x67, 1, 0, 0, 1, 0x68, 2];
+        let slices = [0, 0, 1, 0x65, 0x88, 0, 0, 1, 0x65, 0x44];
+        let sei = [0, 0, 0, 1, 6, 7];
+        let mut out = vec![0xee];
+        insert_sei(&[&head[..], &slices].concat(), &sei, &mut out);
+        assert_eq!(out, [&[0xee][..], &head, &sei, &slices].concat());
+        out.clear();
+        insert_sei(&head, &sei, &mut out);
+        assert_eq!(out, [&head[..], &sei].concat(), "no slice: at the end");
+    }
+
+    proptest! {
+        #[test]
+        fn capture_time_survives(utc: i64, uncertainty in 0..=i64::MAX, synchronized: bool) {
+            let state = if synchronized { ClockState::Synchronized } else { ClockState::Unsynchronized };
+            let time = estimate(utc, uncertainty);
+            let found = read(&write_capture_time(time, state));
+            prop_assert_eq!(found, Some(SeiTime { utc: time.utc, uncertainty: Some(time.uncertainty), state }));
+        }
+
+        #[test]
+        fn arbitrary_sei_never_panics(mut nal in proptest::collection::vec(any::<u8>(), 1..200)) {
+            nal[0] = 6;
+            capture_time(&nal, None);
+        }
+    }
+}

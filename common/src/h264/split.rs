@@ -57,8 +57,10 @@ impl AccessUnitSplitter {
         // All of `buf` is looked at but an incomplete start code and the two bytes behind it.
         self.scan = self.scan.max(self.buf.len().saturating_sub(4)).min(self.buf.len());
         if self.seeking {
-            self.buf.drain(..self.scan);
-            self.scan = 0;
+            // The byte before may be the zero_byte of a start code that is not whole yet.
+            let done = self.scan.saturating_sub(1);
+            self.buf.drain(..done);
+            self.scan -= done;
         } else if self.buf.len() > MAX_ACCESS_UNIT {
             self.dropped += 1;
             self.restart();
@@ -129,7 +131,7 @@ impl AccessUnitSplitter {
     }
 
     fn restart(&mut self) {
-        let tail = self.buf.len().saturating_sub(4);
+        let tail = self.buf.len().saturating_sub(5);
         self.buf.drain(..tail);
         self.scan = 0;
         self.seeking = true;
@@ -143,4 +145,89 @@ fn differs(a: u8, b: u8) -> bool {
     let idr = |header| NalType::from_header(header) == NalType::Idr;
     let reference = |header: u8| header & 0x60 != 0;
     idr(a) != idr(b) || reference(a) != reference(b)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const DELIMITER: &[u8] = &[0, 0, 0, 1, 9, 0xf0];
+    const SETS: &[u8] = &[0, 0, 0, 1, 0x67, 1, 2, 0, 0, 0, 1, 0x68, 3, 4];
+    const IDR: &[u8] = &[0, 0, 1, 0x65, 0x88, 7, 7];
+    const IDR_MORE: &[u8] = &[0, 0, 1, 0x65, 0x08, 7, 7];
+    const P: &[u8] = &[0, 0, 0, 1, 0x41, 0x9a, 5];
+    const P_MORE: &[u8] = &[0, 0, 1, 0x41, 0x1a, 5];
+    const P_UNREFERENCED_MORE: &[u8] = &[0, 0, 1, 0x01, 0x1a, 5];
+    const SEI: &[u8] = &[0, 0, 0, 1, 6, 5, 1, 1, 0x80];
+
+    fn split(data: &[u8], step: usize) -> Vec<Vec<u8>> {
+        let mut splitter = AccessUnitSplitter::new();
+        data.chunks(step).for_each(|piece| splitter.push(piece));
+        splitter.end_of_frame();
+        std::iter::from_fn(|| splitter.poll()).collect()
+    }
+
+    #[test]
+    fn every_rule_of_a_boundary() {
+        let units = [
+            [SETS, SEI, IDR, IDR_MORE].concat(),
+            [P, P_MORE].concat(),
+            [P].concat(),
+            [P_UNREFERENCED_MORE].concat(),
+            [SEI, P].concat(),
+            [DELIMITER, P, P_MORE].concat(),
+            [SETS, IDR].concat(),
+        ];
+        for step in [1, 2, 3, 5, 1000] {
+            assert_eq!(split(&units.concat(), step), units, "pushes of {step}");
+        }
+    }
+
+    #[test]
+    fn joins_at_the_next_unit() {
+        let data = [&[5, 5, 5][..], P_MORE, P, SETS, IDR].concat();
+        assert_eq!(split(&data, 4), [P.to_vec(), [SETS, IDR].concat()]);
+    }
+
+    #[test]
+    fn a_gap_costs_the_unit_it_is_in() {
+        let mut splitter = AccessUnitSplitter::new();
+        splitter.push(&[P, P_MORE].concat());
+        splitter.gap();
+        splitter.push(&[P_MORE, P].concat());
+        splitter.end_of_frame();
+        assert_eq!((splitter.poll(), splitter.poll(), splitter.dropped()), (Some(P.to_vec()), None, 1));
+    }
+
+    #[test]
+    fn a_unit_without_end_is_dropped() {
+        let mut splitter = AccessUnitSplitter::new();
+        splitter.push(IDR);
+        for _ in 0..=MAX_ACCESS_UNIT / 4096 {
+            splitter.push(&[9; 4096]);
+            assert!(splitter.buf.len() <= MAX_ACCESS_UNIT + 4096);
+        }
+        splitter.push(&[P, P].concat());
+        assert_eq!((splitter.dropped(), splitter.poll()), (1, Some(P.to_vec())));
+    }
+
+    #[test]
+    fn units_that_nobody_polls_push_out_the_oldest() {
+        let mut splitter = AccessUnitSplitter::new();
+        (0..MAX_QUEUED + 11).for_each(|_| splitter.push(P));
+        assert_eq!(splitter.ready.len(), MAX_QUEUED);
+        assert_eq!(splitter.dropped(), 10);
+    }
+
+    proptest! {
+        #[test]
+        fn pieces_do_not_matter(
+            data in proptest::collection::vec(prop_oneof![Just(0_u8), Just(1), Just(0x41), Just(0x65), Just(0x80), any::<u8>()], 0..400),
+            step in 1_usize..50,
+        ) {
+            let whole = split(&data, usize::MAX);
+            prop_assert_eq!(split(&data, step), whole);
+        }
+    }
 }

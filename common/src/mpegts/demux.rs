@@ -209,7 +209,8 @@ impl Demuxer {
         self.collect();
     }
 
-    /// The stream ends: what is under way comes out.
+    /// A file ends: what is under way comes out, an open-ended frame as complete. Not for a network stream that went
+    /// quiet: there the end of that frame may be lost.
     pub fn flush(&mut self) {
         self.aligner.discard();
         self.video.assembler.close(&mut self.video.out);

@@ -22,6 +22,8 @@ mod mux;
 mod pes;
 mod psi;
 mod sync;
+#[cfg(test)]
+mod tests;
 
 pub use demux::{DemuxStats, Demuxer, PacketMeta, TsEvent, TsProblem};
 pub use mux::{MuxConfig, Muxer, PCR_INTERVAL, PSI_INTERVAL};

@@ -135,7 +135,7 @@ impl Assembler {
 /// Reads the PES header at the start of `data` (ITU-T H.222.0 section 2.4.3.6).
 fn parse(data: &[u8]) -> Parsed {
     let prefix = &data[..data.len().min(3)];
-    if !(&[0, 0, 1][..]).starts_with(prefix) {
+    if ![0, 0, 1].starts_with(prefix) {
         return Parsed::Bad("no start code prefix");
     }
     if data.len() < FIXED_HEADER {

@@ -53,11 +53,13 @@ impl Tables {
             if let Some(section) = self.pat.read(packet) {
                 self.handle_pat(&section);
             }
+            return;
         }
+        let Some(program) = self.programs.iter_mut().find(|program| program.pid == pid) else { return };
         // Several programs may share one PID for their tables: the section names its program.
-        let Some(reader) = self.programs.iter_mut().find(|program| program.pid == pid) else { return };
-        let Some(section) = reader.reader.read(packet) else { return };
-        self.handle_pmt(pid, &section);
+        if let Some(section) = program.reader.read(packet) {
+            self.handle_pmt(pid, &section);
+        }
     }
 
     fn handle_pat(&mut self, section: &Section) {
