@@ -321,8 +321,11 @@ fn events_that_nobody_polls_are_dropped_oldest_first_and_counted() {
     assert_eq!(frames[..], sent[sent.len() - frames.len()..]);
 }
 
-/// PCR (in 90 kHz ticks), whether it is marked as discontinuous, and PTS and DTS, of one packet.
-fn clocks(packet: &[u8]) -> (Option<(i64, bool)>, Option<(u64, u64)>) {
+/// PCR in 90 kHz ticks, and whether it is marked as discontinuous.
+type Pcr = (i64, bool);
+
+/// PCR, and PTS and DTS, of one packet.
+fn clocks(packet: &[u8]) -> (Option<Pcr>, Option<(u64, u64)>) {
     let parsed = mpeg2ts_reader::packet::Packet::new(packet);
     let field = parsed.adaptation_field();
     let pcr = field.as_ref().and_then(|field| Some((field.pcr().ok()?, field.discontinuity_indicator())));
