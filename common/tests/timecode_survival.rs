@@ -1,6 +1,7 @@
 //! The timecode strip survives a real H.264 encoder starved of bits, and scaling to half the size.
 //!
 //! Needs `ffmpeg` with libx264 in PATH, and fails without it.
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test: helpers may fail and say so")]
 
 use std::io::{Read, Write};
 use std::process::{Child, Command, Stdio};

@@ -1,10 +1,17 @@
-//! The NTP client.
+//! The NTP client: whom to ask when, and which server's answers to use.
+//!
+//! Deliberately simple where several servers disagree: the one with the smallest bound is used, and a
+//! server that lies is not voted out.
+
+use std::hash::{DefaultHasher, Hasher};
 
 use thiserror::Error;
 
-use super::ntp::{KissCode, NtpPacketError, PACKET_LEN};
+use super::filter::is_step;
+use super::ntp::{KissCode, NtpPacketError, PACKET_LEN, Request, Response};
+use super::server::Server;
 use super::{ClockMapping, ClockState, RFC5905_PHI_PPB, Sample};
-use crate::time::{BoardTime, Span, Utc};
+use crate::time::{BoardTime, NtpTimestamp, Span, Utc};
 
 /// What an [`NtpClient`] is told at its start.
 #[derive(Clone, Copy, Debug)]
@@ -15,7 +22,8 @@ pub struct NtpConfig {
     pub max_poll: Span,
     /// Without a good answer for this long the clock is unsynchronized.
     pub max_age: Span,
-    /// Growth of the bound with age, in parts per 10^9.
+    /// Least growth of the bound with age, in parts per 10^9. While the rate of the board's clock is not
+    /// yet measured, or not well, the bound grows faster.
     pub drift_ppb: i64,
     /// An instant within 68 years of now, to tell the NTP era.
     pub era_pivot: Utc,
@@ -128,73 +136,161 @@ pub struct NtpStatus {
 }
 
 /// A client of one or more NTP servers, sans-IO.
+///
+/// The board's system clock has no part in it: T1 and T4 of an exchange are on the board's monotonic
+/// clock, T2 and T3 are UTC, and what comes out maps the one to the other.
+///
+/// ```text
+/// loop {
+///     while let Some(transmit) = client.poll_transmit(now) { send it; client.handle_sent(server, time of sending) }
+///     wait until client.poll_timeout(), or a datagram: client.handle_response(server, datagram, time of arrival)
+/// }
+/// ```
+///
+/// A response is believed only if it returns the random transmit timestamp of a request that is still
+/// unanswered (RFC 5905 section 8; the timestamp as a nonce after draft-ietf-ntp-data-minimization).
+/// Whether the datagram came from the server's address is for the caller to check.
 #[derive(Debug)]
 pub struct NtpClient {
     config: NtpConfig,
+    seed: u64,
+    requests: u64,
+    servers: Vec<Server>,
+    /// The server in use.
+    current: Option<usize>,
+    /// The last mapping given out; kept while unsynchronized, to tell a step afterwards.
+    mapping: Option<ClockMapping>,
+    state: ClockState,
 }
 
 impl NtpClient {
-    /// A client that asks every server at once. `seed` must be unpredictable to others.
+    /// A client that asks every server at once. `seed` makes the nonces and must be unpredictable to
+    /// others.
     #[must_use]
-    pub const fn new(config: NtpConfig, seed: u64) -> Self {
-        let _ = seed;
-        Self { config }
+    pub fn new(config: NtpConfig, seed: u64) -> Self {
+        Self {
+            config,
+            seed,
+            requests: 0,
+            servers: (0..config.servers).map(|_| Server::new(&config)).collect(),
+            current: None,
+            mapping: None,
+            state: ClockState::Unsynchronized,
+        }
     }
 
-    /// A request that is due, if any; call until `None`. Also expires what is too old.
+    /// A request that is due, if any; call until `None`. Also drops what has become too old.
     pub fn poll_transmit(&mut self, now: BoardTime) -> Option<Transmit> {
-        let _ = now;
-        None
+        for server in &mut self.servers {
+            server.expire(now - self.config.max_age);
+        }
+        self.update(now, false);
+        let due = |s: &Server| s.next().is_some_and(|next| next <= now);
+        let server = self.servers.iter().position(due)?;
+        let transmit = self.nonce();
+        self.servers[server].handle_transmit(transmit, now);
+        Some(Transmit { server, datagram: Request { transmit }.build() })
     }
 
-    /// The last request to `server` left at `at`.
+    /// The last request to `server` left at `at`: a kernel transmit timestamp, or a reading of the clock
+    /// just *before* sending. Later than the truth would make the bound a lie. Without this call, the
+    /// `now` of [`Self::poll_transmit`] counts.
     pub fn handle_sent(&mut self, server: usize, at: BoardTime) {
-        let _ = (server, at);
+        if let Some(server) = self.servers.get_mut(server) {
+            server.handle_sent(at);
+        }
     }
 
-    /// A datagram came from `server`'s address.
+    /// A datagram from the address of `server` arrived at `received`: a kernel receive timestamp, or a
+    /// reading of the clock after it was received.
     ///
     /// # Errors
-    /// Why it was not used.
+    /// Why it was not used. None of the errors ends anything; they are for the log.
     pub fn handle_response(
         &mut self,
         server: usize,
         datagram: &[u8],
         received: BoardTime,
     ) -> Result<Sample, NtpError> {
-        let _ = (server, datagram, received);
-        Err(NtpError::Origin)
+        let source = self.servers.get_mut(server).ok_or(NtpError::UnknownServer(server))?;
+        let answer = Response::parse(datagram)
+            .map_err(NtpError::from)
+            .and_then(|response| source.handle_response(&response, received, &self.config));
+        if answer.is_err() {
+            source.count_rejected();
+        }
+        let stepped = answer.is_ok_and(|(_, stepped)| stepped) && self.current == Some(server);
+        self.update(received, stepped);
+        answer.map(|(sample, _)| sample)
     }
 
-    /// When to call [`Self::poll_transmit`] next.
+    /// When to call [`Self::poll_transmit`] next, whatever arrives before.
     #[must_use]
-    pub const fn poll_timeout(&self) -> BoardTime {
-        BoardTime::from_nanos(i64::MAX)
+    pub fn poll_timeout(&self) -> BoardTime {
+        let request = self.servers.iter().filter_map(Server::next);
+        // Just after the oldest allowed age, for then it expires.
+        let expiry = self.servers.iter().filter_map(|s| s.filter.newest());
+        let expiry = expiry.map(|at| at + self.config.max_age + Span::from_nanos(1));
+        request.chain(expiry).min().unwrap_or(BoardTime::from_nanos(i64::MAX))
     }
 
     /// The mapping, while synchronized.
     #[must_use]
-    pub const fn mapping(&self) -> Option<ClockMapping> {
-        None
+    pub fn mapping(&self) -> Option<ClockMapping> {
+        self.mapping.filter(|_| self.state == ClockState::Synchronized)
     }
 
     /// The state, for people.
     #[must_use]
-    pub const fn status(&self) -> NtpStatus {
+    pub fn status(&self) -> NtpStatus {
+        let server = self.current.and_then(|i| self.servers.get(i));
+        let used = self.mapping().zip(server).and_then(|(m, s)| s.filter.sample_at(m.mono0));
         NtpStatus {
-            state: ClockState::Unsynchronized,
-            server: None,
-            stratum: None,
-            delay: None,
-            skew_ppb: None,
-            samples: self.config.servers as u64,
+            state: self.state,
+            server: self.current,
+            stratum: server.map(Server::stratum),
+            delay: used.map(|sample| sample.delay),
+            skew_ppb: server.and_then(|s| s.filter.skew()),
+            samples: self.servers.iter().map(Server::samples).sum(),
         }
     }
 
     /// The state of one server.
     #[must_use]
-    pub const fn server_status(&self, server: usize) -> Option<ServerStatus> {
-        let _ = server;
-        None
+    pub fn server_status(&self, server: usize) -> Option<ServerStatus> {
+        self.servers.get(server).map(Server::status)
+    }
+
+    /// Chooses the server with the smallest bound and takes its mapping. `stepped`: the clock of the
+    /// server in use was just seen to step.
+    fn update(&mut self, now: BoardTime, stepped: bool) {
+        let mappings = self.servers.iter().enumerate().filter_map(|(i, s)| Some((i, s.filter.mapping(now)?)));
+        let weight = |&(i, mapping): &(usize, ClockMapping)| {
+            let bound = mapping.utc_at(now).uncertainty;
+            // The server in use is left only for one that is clearly better: every change is a small jump.
+            if self.current == Some(i) { bound.mul_div(2, 3) } else { bound }
+        };
+        let Some((server, new)) = mappings.min_by_key(weight) else {
+            self.state = ClockState::Unsynchronized;
+            self.current = None;
+            return;
+        };
+        let old = self.mapping;
+        let stepped = stepped || old.is_some_and(|old| is_step(&old, &new, now));
+        let epoch = old.map_or(0, |old| old.epoch.wrapping_add(u32::from(stepped)));
+        self.mapping = Some(ClockMapping { epoch, ..new });
+        self.current = Some(server);
+        self.state = ClockState::Synchronized;
+    }
+
+    /// An unpredictable transmit timestamp. Keyed hashing, so that a server that sees its own nonces
+    /// cannot tell those of the others.
+    fn nonce(&mut self) -> NtpTimestamp {
+        self.requests += 1;
+        let mut hasher = DefaultHasher::new();
+        hasher.write_u64(self.seed);
+        hasher.write_u64(self.requests);
+        // Zero means "unknown" on the wire.
+        NtpTimestamp::from_bits(hasher.finish().max(1))
     }
 }

@@ -13,6 +13,7 @@ mod client;
 mod filter;
 mod mapping;
 pub mod ntp;
+mod server;
 mod system;
 
 pub use client::{NtpClient, NtpConfig, NtpError, NtpStatus, ServerState, ServerStatus, Transmit};

@@ -104,9 +104,9 @@ pub fn read(luma: &[u8], stride: usize, width: usize, height: usize) -> Result<T
 /// Whether the marker cell in `column` and `row` is white; `None` for a cell that carries a bit.
 const fn marker(column: usize, row: usize) -> Option<bool> {
     if column < MARGIN {
-        Some((column + row) % 2 == 0)
+        Some((column + row).is_multiple_of(2))
     } else if column >= COLUMNS - MARGIN {
-        Some((column + row) % 2 == 1)
+        Some(!(column + row).is_multiple_of(2))
     } else {
         None
     }
@@ -262,11 +262,10 @@ mod tests {
         }
 
         #[test]
-        fn noise_behind_good_markers_never_gives_a_value(noise in proptest::collection::vec(any::<u8>(), 160 * 16)) {
+        fn noise_behind_good_markers_never_gives_a_value(noise in proptest::collection::vec(any::<u8>(), PAYLOAD * 8)) {
             let mut luma = drawn(160, 16);
             let grid = Grid::new(luma.len(), 160, 160, 16).unwrap();
-            for bit in 0..PAYLOAD * 8 {
-                let level = noise[bit];
+            for (bit, &level) in noise.iter().enumerate() {
                 grid.paint(&mut luma, bit % BITS_PER_ROW + MARGIN, bit / BITS_PER_ROW, level);
             }
             prop_assert_eq!(read(&luma, 160, 160, 16), Err(TimecodeError::Checksum));
