@@ -59,7 +59,7 @@ fn framed(datagram: &[u8], at: usize) -> Result<&[u8], RtcpError> {
 /// A copy of `packet` as if it had been sent without padding. Rare, so the copy does not matter.
 fn without_padding(packet: &[u8], at: usize, last: bool) -> Result<Vec<u8>, RtcpError> {
     let padding = usize::from(packet[packet.len() - 1]);
-    if !last || padding == 0 || padding % 4 != 0 || padding > packet.len() - HEADER {
+    if !last || padding == 0 || !padding.is_multiple_of(4) || padding > packet.len() - HEADER {
         return Err(RtcpError::Padding { at });
     }
     let mut plain = packet[..packet.len() - padding].to_vec();

@@ -94,5 +94,6 @@ fn block(block: &ReportBlock) -> ReportBlockBuilder {
 
 /// `name` cut at a character boundary to what the length field can say.
 fn cut(name: &str) -> &str {
-    &name[..name.floor_char_boundary(MAX_CNAME)]
+    let end = (0..=name.len().min(MAX_CNAME)).rev().find(|at| name.is_char_boundary(*at));
+    &name[..end.unwrap_or_default()]
 }

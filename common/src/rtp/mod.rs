@@ -14,7 +14,7 @@
 pub mod h264;
 pub mod mp2t;
 mod packet;
-//S
+pub mod session;
 
 pub use packet::{
     Extension, MAX_HEADER, NTP64_EXTENSION_ID, RtpError, RtpHeader, RtpPacket, is_rtcp, ntp64, write_packet,
