@@ -33,28 +33,28 @@ pub(crate) const FAULTS: [Fault; 5] = [
         name: "dropped buffers",
         inject: "v4l2-ctl -c percentage_of_dropped_buffers=50",
         clear: Some("v4l2-ctl -c percentage_of_dropped_buffers=0"),
-        counter: "/capture/sequence_gaps",
+        counter: "capture_lost",
         by: 3,
     },
     Fault {
         name: "buffers flagged as errors",
         inject: "for i in 1 2 3; do v4l2-ctl -c inject_v4l2_buf_flag_error=1; usleep 250000; done",
         clear: None,
-        counter: "/capture/error_frames",
+        counter: "capture_errors",
         by: 1,
     },
     Fault {
         name: "fatal streaming error, then a streamon that fails",
         inject: "v4l2-ctl -c inject_vidioc_streamon_error=1 && v4l2-ctl -c inject_fatal_streaming_error=1",
         clear: None,
-        counter: "/capture/reopened",
+        counter: "capture_restarts",
         by: 1,
     },
     Fault {
         name: "disconnect",
         inject: "v4l2-ctl -c disconnect=1",
         clear: None,
-        counter: "/capture/reopened",
+        counter: "capture_restarts",
         by: 1,
     },
     Fault {
@@ -62,7 +62,7 @@ pub(crate) const FAULTS: [Fault; 5] = [
         inject: "echo vivid.0 > /sys/bus/platform/drivers/vivid/unbind && [ ! -e /dev/video0 ] && \
                  usleep 1500000 && echo vivid.0 > /sys/bus/platform/drivers/vivid/bind",
         clear: None,
-        counter: "/capture/reopened",
+        counter: "capture_restarts",
         by: 1,
     },
 ];
@@ -103,7 +103,7 @@ impl Fault {
     }
 
     fn count(&self, stats: &Value) -> Result<u64> {
-        match stats.pointer(self.counter).and_then(Value::as_u64) {
+        match stats.get(self.counter).and_then(Value::as_u64) {
             Some(count) => Ok(count),
             None => bail!("the sender's statistics have no {}: {stats}", self.counter),
         }
