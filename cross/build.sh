@@ -35,9 +35,9 @@ fi
 libdir=$(rustc --print target-libdir --target "$target")
 if ! ls "$libdir"/libstd-*.rlib >/dev/null 2>&1; then
     command -v rustup >/dev/null ||
-        fail "this Rust has no standard library for $target and there is no rustup to add it. Install Rust through rustup, or see cross/README.md for Debian's rustc-web"
+        fail "this Rust has no standard library for $target and there is no rustup to add it; install Rust from https://rustup.rs"
     rustup target add "$target" ||
-        fail "'rustup target add $target' failed; without a network see cross/README.md for Debian's rustc-web"
+        fail "'rustup target add $target' failed; it needs a network once"
 fi
 
 export "CARGO_TARGET_${target_upper}_LINKER=$gnu_triple-gcc"
