@@ -96,3 +96,76 @@ impl SystemClock {
         self.state
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const UTC: Utc = Utc::from_unix_nanos(1_790_000_000_000_000_000);
+    const MAX_ERROR: Span = Span::from_millis(2);
+
+    /// A reading at `ms` that took `ns`, of a clock that was set `set` ahead.
+    fn reading(ms: i64, ns: i64, set: Span) -> ClockReading {
+        let middle = BoardTime::from_nanos(0) + Span::from_millis(ms);
+        let half = Span::from_nanos(ns) / 2;
+        ClockReading {
+            before: middle - half,
+            realtime: UTC + Span::from_millis(ms) + set,
+            after: middle + half,
+        }
+    }
+
+    fn synchronized(clock: &mut SystemClock, readings: &[ClockReading]) -> bool {
+        clock.handle_readings(readings, ClockState::Synchronized, MAX_ERROR)
+    }
+
+    #[test]
+    fn the_narrowest_sandwich_is_used() {
+        let mut clock = SystemClock::new();
+        let late = ClockReading { realtime: UTC + Span::from_micros(90), ..reading(0, 200_000, Span::ZERO) };
+        assert!(!synchronized(&mut clock, &[late, reading(0, 400, Span::ZERO), late]));
+        let at = clock.mapping().unwrap().utc_at(BoardTime::from_nanos(0));
+        assert_eq!(at.utc, UTC);
+        assert_eq!(at.uncertainty, MAX_ERROR + Span::from_nanos(201));
+    }
+
+    #[test]
+    fn a_set_clock_is_a_step_and_reading_noise_is_not() {
+        let mut clock = SystemClock::new();
+        synchronized(&mut clock, &[reading(0, 400, Span::ZERO)]);
+        let noisy = ClockReading {
+            realtime: UTC + Span::from_millis(1_000) + Span::from_micros(40),
+            ..reading(1_000, 100_000, Span::ZERO)
+        };
+        assert!(!synchronized(&mut clock, &[noisy]));
+        assert!(!synchronized(&mut clock, &[reading(2_000, 400, Span::ZERO)]));
+        assert_eq!(clock.mapping().unwrap().epoch, 0);
+        // Far below the kernel's own bound, yet seen at once.
+        assert!(synchronized(&mut clock, &[reading(3_000, 400, Span::from_micros(5))]));
+        assert!(synchronized(&mut clock, &[reading(4_000, 400, Span::from_secs(-1))]));
+        assert_eq!(clock.mapping().unwrap().epoch, 2);
+    }
+
+    #[test]
+    fn an_undisciplined_clock_is_not_utc_but_its_steps_count() {
+        let mut clock = SystemClock::new();
+        assert!(!clock.handle_readings(
+            &[reading(0, 400, Span::ZERO)],
+            ClockState::Unsynchronized,
+            MAX_ERROR
+        ));
+        assert_eq!((clock.mapping(), clock.state()), (None, ClockState::Unsynchronized));
+        assert!(clock.unchecked_mapping().is_some());
+        assert!(synchronized(&mut clock, &[reading(1_000, 400, Span::from_secs(1))]));
+        assert_eq!(clock.mapping().unwrap().epoch, 1);
+    }
+
+    #[test]
+    fn useless_readings_change_nothing() {
+        let mut clock = SystemClock::new();
+        let backwards = ClockReading { after: BoardTime::from_nanos(-1), ..reading(0, 0, Span::ZERO) };
+        assert!(!synchronized(&mut clock, &[]));
+        assert!(!synchronized(&mut clock, &[backwards]));
+        assert_eq!(clock.mapping(), None);
+    }
+}

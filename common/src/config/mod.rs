@@ -101,3 +101,130 @@ fn edit_distance(a: &str, b: &str) -> usize {
     }
     row[b.len()]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::Span;
+    use proptest::prelude::*;
+    use serde::Deserialize;
+
+    #[derive(Debug, Deserialize, PartialEq)]
+    #[serde(rename_all = "kebab-case", deny_unknown_fields)]
+    struct Settings {
+        camera: Option<String>,
+        #[serde(default, deserialize_with = "de::optional_size")]
+        size: Option<Size>,
+        #[serde(default, deserialize_with = "de::optional_bitrate")]
+        bitrate: Option<u32>,
+        #[serde(default, deserialize_with = "de::optional_ppm")]
+        drift: Option<i64>,
+        #[serde(default)]
+        clock: Clock,
+    }
+
+    #[derive(Debug, Default, Deserialize, PartialEq)]
+    #[serde(rename_all = "kebab-case", deny_unknown_fields)]
+    struct Clock {
+        source: Source,
+        #[serde(default, deserialize_with = "de::optional_duration")]
+        capture_latency: Option<Span>,
+    }
+
+    #[derive(Debug, Default, Deserialize, PartialEq)]
+    #[serde(rename_all = "kebab-case")]
+    enum Source {
+        #[default]
+        System,
+        Ntp,
+    }
+
+    fn read(text: &str) -> Result<Settings, ConfigError> {
+        parse(text, Path::new("/etc/framelock/sender.toml"))
+    }
+
+    fn error(text: &str) -> String {
+        read(text).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn reads_kebab_case_keys_and_values_with_units() {
+        let settings = read(
+            "camera = \"left\"\nsize = \"640x480\"\nbitrate = \"1.5M\"\ndrift = \"-20ppm\"\n\
+             [clock]\nsource = \"ntp\"\ncapture-latency = \"12ms\"",
+        );
+        let expected = Settings {
+            camera: Some("left".into()),
+            size: Some(Size { width: 640, height: 480 }),
+            bitrate: Some(1_500_000),
+            drift: Some(-20_000),
+            clock: Clock { source: Source::Ntp, capture_latency: Some(Span::from_millis(12)) },
+        };
+        assert_eq!(settings, Ok(expected));
+        assert_eq!(read("bitrate = 300000").unwrap().bitrate, Some(300_000), "a bare number is bit/s");
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_with_place_and_nearest() {
+        assert_eq!(
+            error("camera = \"a\"\n\nbitrat = 5\n"),
+            "/etc/framelock/sender.toml:3: unknown key \"bitrat\"; did you mean \"bitrate\"?"
+        );
+        assert_eq!(
+            error("[clock]\nsource = \"ntp\"\ncapture_latency = \"1ms\""),
+            "/etc/framelock/sender.toml:3: unknown key \"capture_latency\"; did you mean \"capture-latency\"?"
+        );
+        assert_eq!(
+            error("[cloc]\nsource = \"ntp\""),
+            "/etc/framelock/sender.toml:1: unknown key \"cloc\"; did you mean \"clock\"?"
+        );
+        assert_eq!(
+            error("wxyz = 1"),
+            "/etc/framelock/sender.toml:1: unknown key \"wxyz\"; \
+             known are camera, size, bitrate, drift, clock"
+        );
+    }
+
+    #[test]
+    fn an_unknown_value_is_refused_the_same_way() {
+        assert_eq!(
+            error("[clock]\nsource = \"ntpd\""),
+            "/etc/framelock/sender.toml:2: unknown value \"ntpd\"; did you mean \"ntp\"?"
+        );
+    }
+
+    #[test]
+    fn other_mistakes_say_where_too() {
+        for (text, expected) in [
+            ("size = \"640\"", "sender.toml:1: \"640\" is not a picture size: write it like 640x480"),
+            ("\n\nbitrate = \"fast\"", "sender.toml:3: \"fast\" is not a bit rate: write it like 1500k"),
+            ("[clock]\nsource = \"ntp\"\ncapture-latency = 12", ":3: \"12\" is not a length of time"),
+            ("camera = 5", "sender.toml:1: invalid type: integer `5`, expected a string"),
+            ("camera = \"a\"\ncamera = \"b\"", "sender.toml:2: duplicate key"),
+            ("camera = \"a\"\nsize 5", "sender.toml:2: "),
+            ("[clock]\ncapture-latency = \"1ms\"", "sender.toml:1: missing field `source`"),
+        ] {
+            let error = error(text);
+            assert!(error.contains(expected), "{text:?}: {error}");
+            assert_eq!(error.lines().count(), 1, "{error}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_files_never_panic(text in ".{0,200}") {
+            let _ = read(&text);
+        }
+
+        #[test]
+        fn arbitrary_keys_and_values_are_refused_on_their_line(
+            blank in 0_usize..5, key in "[a-z_-]{1,80}", value in "[a-z0-9.]{0,20}",
+        ) {
+            let text = format!("{}{key} = \"{value}\"", "\n".repeat(blank));
+            if let Err(error) = read(&text) {
+                let place = format!("/etc/framelock/sender.toml:{}: ", blank + 1);
+                prop_assert!(error.to_string().starts_with(&place), "{}", error);
+            }
+        }
+    }
+}

@@ -119,3 +119,86 @@ fn scaled(text: &str, units: &[(&str, i64)]) -> Option<i64> {
     let value = parse(whole)? * factor + fraction;
     i64::try_from(if negative { -value } else { value }).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn durations() {
+        for (text, ns) in [
+            ("80ns", 80),
+            ("250us", 250_000),
+            ("250 µs", 250_000),
+            ("12ms", 12_000_000),
+            (" 1.5s ", 1_500_000_000),
+            (".5s", 500_000_000),
+            ("-3.25ms", -3_250_000),
+            ("2min", 120_000_000_000),
+            ("1h", 3_600_000_000_000),
+            ("0.0000000019s", 1),
+            ("0s", 0),
+        ] {
+            assert_eq!(parse_duration(text), Ok(Span::from_nanos(ns)), "{text}");
+        }
+        for text in
+            ["", "12", "ms", "1..5s", "1.2.3s", ".s", "--1s", "1e3s", "1 s s", "4000000h", "1sec", "٣s"]
+        {
+            let error = parse_duration(text).unwrap_err().to_string();
+            assert!(error.contains("250us, 12ms, 1.5s or 2min"), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn bit_rates() {
+        for (text, bits) in
+            [("300000", 300_000), ("1500k", 1_500_000), ("1.5M", 1_500_000), ("4294967295", u32::MAX)]
+        {
+            assert_eq!(parse_bitrate(text), Ok(bits), "{text}");
+        }
+        for text in ["0", "0.4", "-5k", "4294967296", "5G", "k", "1500kbit", ""] {
+            assert!(parse_bitrate(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn sizes() {
+        assert_eq!("640x480".parse(), Ok(Size { width: 640, height: 480 }));
+        assert_eq!(parse_size("1280X720").unwrap().to_string(), "1280x720");
+        for text in
+            ["640", "640x", "x480", "641x480", "640x0", "640x-480", "+640x480", "99999x2", "640x480x3", ""]
+        {
+            assert!(parse_size(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn relative_frequencies() {
+        for (text, ppb) in [("20ppm", 20_000), ("-0.5ppm", -500), ("300ppb", 300), ("0ppm", 0)] {
+            assert_eq!(parse_ppm(text), Ok(ppb), "{text}");
+        }
+        for text in ["20", "ppm", "1000000ppm", "5%"] {
+            assert!(parse_ppm(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_hostile_value_is_quoted_only_in_part() {
+        assert!(parse_size(&"9".repeat(1_000_000)).unwrap_err().to_string().len() < 200);
+    }
+
+    proptest! {
+        #[test]
+        fn whole_nanoseconds_round_trip(ns: i64) {
+            prop_assert_eq!(parse_duration(&format!("{ns}ns")), Ok(Span::from_nanos(ns)));
+        }
+
+        #[test]
+        fn arbitrary_text_never_panics(text in "\\PC{0,60}", number in "-?[0-9]{0,30}\\.?[0-9]{0,30}(ns|us|s|h|k|M|ppm|)") {
+            for text in [text, number] {
+                let _ = (parse_duration(&text), parse_bitrate(&text), parse_size(&text), parse_ppm(&text));
+            }
+        }
+    }
+}
