@@ -9,6 +9,7 @@ mod json;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
+pub use framelock_common::h264::FrameType;
 use framelock_common::time::{HostTime, Span, Utc, UtcEstimate};
 
 pub use json::{FrameInfo, PacketInfo, write_packet};
@@ -121,29 +122,6 @@ impl TimeSource {
 impl fmt::Display for TimeSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
-    }
-}
-
-/// How a frame is coded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum FrameType {
-    /// From itself alone.
-    I,
-    /// From earlier frames.
-    P,
-    /// From earlier and later frames.
-    B,
-}
-
-impl FrameType {
-    /// `I`, `P` or `B`.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::I => "I",
-            Self::P => "P",
-            Self::B => "B",
-        }
     }
 }
 

@@ -4,5 +4,6 @@
 //! CSV timestamps live here. Captured traffic (pcap) and the command line do not.
 
 mod csv;
+mod decimal;
 
-pub use csv::{ReplayError, csv};
+pub use csv::{ReplayError, csv, csv_from};

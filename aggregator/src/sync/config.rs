@@ -5,8 +5,11 @@ use std::num::NonZeroU32;
 use std::str::FromStr;
 
 use framelock_common::config::parse_duration;
-use framelock_common::time::Span;
+use framelock_common::time::{Span, Utc};
 use thiserror::Error;
+
+/// Nanoseconds in 1000 seconds: one millihertz.
+const UNITS: i128 = 1_000_000_000_000;
 
 /// How the synchronizer works.
 #[derive(Clone, Debug)]
@@ -140,6 +143,18 @@ impl Hertz {
     #[must_use]
     pub fn period(self) -> Span {
         Span::from_secs(1_000) / i64::from(self.0.get())
+    }
+
+    /// The number of the period's multiple, counted from the Unix epoch, that is nearest to `time`.
+    pub(super) fn nearest(self, time: Utc) -> i128 {
+        let scaled = i128::from(time.as_unix_nanos()) * i128::from(self.0.get());
+        (scaled + UNITS / 2).div_euclid(UNITS)
+    }
+
+    /// The multiple with that number, rounded down to the nanosecond.
+    pub(super) fn instant(self, number: i128) -> Utc {
+        let ns = (number * UNITS).div_euclid(i128::from(self.0.get()));
+        Utc::from_unix_nanos(i64::try_from(ns).unwrap_or(i64::MAX))
     }
 }
 

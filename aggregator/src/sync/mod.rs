@@ -4,13 +4,20 @@
 //! Here live the per-camera jitter buffer, the three grouping policies and the bounded queue of finished
 //! packets. Where capture times come from does not: see `timestamp`.
 
+mod anchored;
+mod camera;
 mod config;
+mod fronts;
 mod queue;
+mod reference;
+mod rhythm;
 mod set;
 mod synchronizer;
+mod tightest;
 
 pub use config::{Hertz, Policy, Rate, SyncConfig, SyncConfigError};
 pub use queue::{PacketQueue, QueueCounters};
+pub use rhythm::usual_period;
 pub use set::{
     CameraIndex, CameraStats, FrameSet, SetEntry, SetStatus, SourceState, SyncCamera, SyncEvent, SyncFrame,
 };

@@ -1,0 +1,195 @@
+//! What a camera's past frames say about its next one: period, jitter, reordering and delay. Measured,
+//! because a camera that declares 25 frames a second may well deliver 21.
+
+use std::collections::VecDeque;
+
+use framelock_common::time::{HostTime, Span, Utc};
+
+/// How many frames are looked back at.
+const WINDOW: usize = 33;
+/// Measured intervals after which a declared period is not believed any more.
+const TRUSTED_INTERVALS: usize = 8;
+/// Fewer measured intervals than this say nothing: one may be a gap.
+const LEAST_INTERVALS: usize = 2;
+/// How many frames the smallest delay is taken over.
+const DELAY_WINDOW: usize = 8;
+
+/// A camera's delay: arrival by the aggregator's clock minus capture in UTC. The two clocks have different
+/// zeros, so only the difference of two delays means something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Delay(i64);
+
+impl Delay {
+    /// The delay of a frame captured at `time` that arrived at `arrival`.
+    pub(super) const fn of(time: Utc, arrival: HostTime) -> Self {
+        Self(arrival.as_nanos().saturating_sub(time.as_unix_nanos()))
+    }
+
+    /// How much longer this delay is than `other`.
+    pub(super) const fn longer_than(self, other: Self) -> Span {
+        Span::from_nanos(self.0.saturating_sub(other.0))
+    }
+}
+
+/// The rhythm of one camera's frames.
+#[derive(Debug)]
+pub(super) struct Rhythm {
+    /// Capture times of the last frames, ascending.
+    times: VecDeque<Utc>,
+    /// For each of the last frames, how far it was behind the newest when it came.
+    behind: VecDeque<Span>,
+    delays: VecDeque<Delay>,
+    declared: Option<Span>,
+    measured: Option<Measured>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Measured {
+    period: Span,
+    jitter: Span,
+    intervals: usize,
+}
+
+impl Rhythm {
+    pub(super) fn new(declared: Option<Span>) -> Self {
+        let declared = declared.filter(|period| *period > Span::ZERO);
+        Self {
+            times: VecDeque::new(),
+            behind: VecDeque::new(),
+            delays: VecDeque::new(),
+            declared,
+            measured: None,
+        }
+    }
+
+    /// Takes note of a frame.
+    pub(super) fn note(&mut self, time: Utc, arrival: HostTime) {
+        let newest = self.times.back().copied().unwrap_or(time);
+        push(&mut self.behind, (newest - time).max(Span::ZERO), WINDOW);
+        push(&mut self.delays, Delay::of(time, arrival), DELAY_WINDOW);
+        let at = self.times.partition_point(|other| *other < time);
+        if self.times.get(at) != Some(&time) {
+            self.times.insert(at, time);
+        }
+        if self.times.len() > WINDOW {
+            self.times.pop_front();
+        }
+        self.measure();
+    }
+
+    /// Forgets the past frames after a clock step; the period stays, for cameras rarely change it.
+    pub(super) fn restart(&mut self) {
+        self.times.clear();
+        self.behind.clear();
+        self.delays.clear();
+    }
+
+    /// The usual time between two frames.
+    pub(super) fn period(&self) -> Option<Span> {
+        match (self.measured, self.declared) {
+            (Some(measured), Some(declared)) if measured.intervals < TRUSTED_INTERVALS => Some(declared),
+            (Some(measured), _) => Some(measured.period),
+            (None, declared) => declared,
+        }
+    }
+
+    /// How far most intervals stay within of the period.
+    pub(super) fn jitter(&self) -> Span {
+        self.measured.map_or(Span::ZERO, |measured| measured.jitter)
+    }
+
+    /// How far behind the newest frame a frame may still come, as seen lately.
+    pub(super) fn reordering(&self) -> Span {
+        self.behind.iter().copied().max().unwrap_or(Span::ZERO)
+    }
+
+    /// The smallest delay of late.
+    pub(super) fn delay(&self) -> Option<Delay> {
+        self.delays.iter().copied().min()
+    }
+
+    /// Median first, because gaps and bursts must not count; then the mean of what lies around the median,
+    /// because a single interval carries the jitter of two frames.
+    fn measure(&mut self) {
+        let mut intervals = [Span::ZERO; WINDOW - 1];
+        let mut count = 0;
+        for (earlier, later) in self.times.iter().zip(self.times.iter().skip(1)) {
+            intervals[count] = *later - *earlier;
+            count += 1;
+        }
+        if count < LEAST_INTERVALS {
+            return;
+        }
+        let intervals = &mut intervals[..count];
+        intervals.sort_unstable();
+        let median = intervals[(count - 1) / 2];
+        let first = intervals.partition_point(|interval| *interval <= median / 2);
+        let end = intervals.partition_point(|interval| *interval < median + median / 2);
+        // The median itself is always inside, for it is longer than zero: equal times are kept once.
+        let usual = &mut intervals[first..end.max(first + 1)];
+        let total = usual.iter().fold(Span::ZERO, |sum, interval| sum + *interval);
+        let period = total / i64::try_from(usual.len()).unwrap_or(1);
+        for interval in usual.iter_mut() {
+            *interval = (*interval - period).abs();
+        }
+        usual.sort_unstable();
+        let jitter = usual[usual.len() * 7 / 8];
+        self.measured = Some(Measured { period: period.max(Span::from_nanos(1)), jitter, intervals: count });
+    }
+}
+
+/// The usual time between the first frames of a camera, from their capture times in any order; `None` with
+/// fewer than three. For recordings, whose cameras' periods can be known from the start.
+#[must_use]
+pub fn usual_period(times: impl IntoIterator<Item = Utc>) -> Option<Span> {
+    let mut rhythm = Rhythm::new(None);
+    for time in times.into_iter().take(WINDOW) {
+        rhythm.note(time, HostTime::from_nanos(0));
+    }
+    rhythm.period()
+}
+
+fn push<T>(ring: &mut VecDeque<T>, item: T, limit: usize) {
+    if ring.len() == limit {
+        ring.pop_front();
+    }
+    ring.push_back(item);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rhythm(declared: Option<Span>, times_ms: impl IntoIterator<Item = i64>) -> Rhythm {
+        let mut rhythm = Rhythm::new(declared);
+        for ms in times_ms {
+            rhythm.note(Utc::from_unix_nanos(ms * 1_000_000), HostTime::from_nanos(ms * 1_000_000));
+        }
+        rhythm
+    }
+
+    #[test]
+    fn a_period_needs_two_intervals_and_ignores_gaps() {
+        assert_eq!(rhythm(None, [0, 40]).period(), None);
+        assert_eq!(rhythm(None, [0, 40, 80]).period(), Some(Span::from_millis(40)));
+        let with_gaps = [0, 40, 120, 160, 200, 400, 440, 480, 10_000, 10_040];
+        assert_eq!(rhythm(None, with_gaps).period(), Some(Span::from_millis(40)));
+    }
+
+    #[test]
+    fn what_is_delivered_beats_what_is_declared() {
+        let declared = Some(Span::from_millis(40));
+        assert_eq!(rhythm(declared, []).period(), declared);
+        assert_eq!(rhythm(declared, [0, 48, 95]).period(), declared);
+        let period = rhythm(declared, (0..12).map(|n| n * 1_000 / 21)).period().unwrap();
+        assert!((period - Span::from_secs(1) / 21).abs() < Span::from_micros(100), "{period}");
+    }
+
+    #[test]
+    fn reordered_frames_give_the_same_period_and_show_how_far_back_they_come() {
+        let decode_order = (0..12).flat_map(|n| [0, 30, 10, 20].map(|ms| n * 40 + ms));
+        let rhythm = rhythm(None, decode_order);
+        assert_eq!(rhythm.period(), Some(Span::from_millis(10)));
+        assert_eq!(rhythm.reordering(), Span::from_millis(20));
+    }
+}
