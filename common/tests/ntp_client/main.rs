@@ -12,12 +12,13 @@ use sim::{Coverage, Path, Server, Sim};
 
 const MINUTE: Span = Span::from_secs(60);
 
-/// Runs `make` for 16 seeds with drifts of ±50 ppm, 10 minutes each, and asks for an honest bound.
+/// Runs `make` for 16 seeds with drifts of ±50 ppm that wander by ±3 ppm, 10 minutes each, and asks for an honest bound.
 fn assert_covered(what: &str, make: impl Fn() -> Server) -> Vec<Coverage> {
     let mut all = Vec::new();
     for seed in 0..16 {
         let drift = (seed as i64 - 8) * 6_250;
         let mut sim = Sim::new(seed, drift, vec![make()]);
+        sim.wander_ppb = 3_000;
         sim.run_for(Span::from_secs(3));
         let what = format!("{what}, seed {seed}, drift {drift} ppb");
         assert_eq!(sim.client.status().state, ClockState::Synchronized, "{what}: not within 3 s");

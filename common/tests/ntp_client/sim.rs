@@ -153,6 +153,8 @@ pub(crate) struct Sim {
     pub(crate) now: Span,
     /// How fast the board's clock runs, beyond truth; and what it said at the start.
     drift_ppb: i64,
+    /// How far that rate swings up and down.
+    pub(crate) wander_ppb: i64,
     start: Utc,
     arrivals: BinaryHeap<Arrival>,
     order: u64,
@@ -179,21 +181,28 @@ impl Sim {
             errors: Vec::new(),
             now: Span::ZERO,
             drift_ppb,
+            wander_ppb: 0,
             start,
             arrivals: BinaryHeap::new(),
             order: 0,
         }
     }
 
-    /// What the board's monotonic clock says at true time `at`.
+    /// What the board's monotonic clock says at true time `at`: off by a constant rate, and by one that
+    /// comes and goes as with a room's temperature.
     pub(crate) fn mono(&self, at: Span) -> BoardTime {
-        BoardTime::from_nanos(4_321_000_000_000) + at + at.mul_div(self.drift_ppb, 1_000_000_000)
+        const PERIOD: f64 = 600.0;
+        let phase = std::f64::consts::TAU * at.as_secs_f64() / PERIOD;
+        let swing = self.wander_ppb as f64 * 1e-9 * PERIOD / std::f64::consts::TAU;
+        let wandered = Span::from_secs_f64(swing * (1.0 - phase.cos()));
+        BoardTime::from_nanos(4_321_000_000_000) + at + at.mul_div(self.drift_ppb, 1_000_000_000) + wandered
     }
 
-    /// The first true time at which the board's clock says `mono` or later.
+    /// A true time at which the board's clock says `mono` or little more.
     fn true_time(&self, mono: BoardTime) -> Span {
-        let elapsed = mono - self.mono(Span::ZERO);
-        elapsed.mul_div(1_000_000_000, 1_000_000_000 + self.drift_ppb) + Span::from_nanos(1)
+        let guess = mono - self.mono(Span::ZERO);
+        let guess = guess - (self.mono(guess) - mono);
+        guess - (self.mono(guess) - mono) + Span::from_nanos(100)
     }
 
     /// Runs on until true time `end`; compares the mapping with the truth every 50 ms.
