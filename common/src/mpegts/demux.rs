@@ -212,7 +212,9 @@ impl Demuxer {
     /// A file ends: what is under way comes out, an open-ended frame as complete. Not for a network stream that went
     /// quiet: there the end of that frame may be lost.
     pub fn flush(&mut self) {
-        self.aligner.discard();
+        if let (Some(packet), Some(meta)) = (self.aligner.finish(), self.carry_meta) {
+            self.handle_packet(&packet, meta);
+        }
         self.video.assembler.close(&mut self.video.out);
         self.video.last = None;
         self.collect();

@@ -521,6 +521,28 @@ proptest! {
     }
 }
 
+#[test]
+fn packets_across_datagrams_survive_the_loss_of_one() {
+    // ffmpeg sends 1472 bytes a datagram over UDP where it is not told otherwise.
+    let (packets, sent) = stream(&[3_000; 40], 0, false);
+    let data = packets.concat();
+    let datagrams: Vec<&[u8]> = data.chunks(1472).collect();
+    for lost in 0..datagrams.len() {
+        let mut demuxer = Demuxer::new();
+        let (mut frames, mut incomplete) = (Vec::new(), 0);
+        for (index, datagram) in datagrams.iter().enumerate() {
+            if index != lost {
+                demuxer.push(datagram, meta(0));
+                drain(&mut demuxer, &mut frames, &mut incomplete);
+            }
+        }
+        demuxer.flush();
+        drain(&mut demuxer, &mut frames, &mut incomplete);
+        check_subsequence(&frames, &sent).unwrap();
+        assert!(lost < 10 || frames.len() >= 37, "datagram {lost} cost {} frames", 40 - frames.len());
+    }
+}
+
 /// `frames` are some of `sent`, in order and unchanged. After a gap of hours PTS may come out
 /// unwrapped by another multiple of 2^33; these streams are short, so it may not.
 fn check_subsequence(frames: &[Sent], sent: &[Sent]) -> Result<(), TestCaseError> {

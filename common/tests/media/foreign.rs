@@ -124,7 +124,7 @@ fn loss_in_a_foreign_stream_never_makes_a_bad_frame_complete() {
         let (mut frames, mut lost) = (Vec::new(), 0);
         for packet in data.chunks(TS_PACKET) {
             seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            if (seed >> 33) % 50 == 0 {
+            if (seed >> 33).is_multiple_of(50) {
                 lost += 1;
                 continue;
             }
