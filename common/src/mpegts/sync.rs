@@ -146,4 +146,23 @@ mod tests {
         aligner.push(&packet(2), |_| count += 1);
         assert_eq!(count, 3);
     }
+
+    #[test]
+    fn the_ends_of_two_packets_are_not_taken_for_one() {
+        let mut aligner = Aligner::default();
+        let mut tags = Vec::new();
+        let mut push = |data: &[u8]| {
+            aligner.push(data, |aligned| {
+                if let Aligned::Packet(packet, _) = aligned {
+                    tags.push(packet[1]);
+                }
+            });
+        };
+        push(&[packet(0), packet(1), packet(2)[..100].to_vec()].concat());
+        // The datagram with the rest of packet 2 is lost; the one after it ends in packet 5.
+        push(&packet(4)[100..]);
+        push(&packet(5)[30..]);
+        push(&[packet(6), packet(7)].concat());
+        assert_eq!(tags, [0, 1, 6, 7]);
+    }
 }
