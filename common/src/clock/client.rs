@@ -18,7 +18,10 @@ use crate::time::{BoardTime, NtpTimestamp, Span, Utc};
 pub struct NtpConfig {
     /// How many servers there are; they are named by their index from 0.
     pub servers: usize,
-    /// The interval between requests to a server once the clock is settled.
+    /// The interval between the first requests to a server; default 500 ms, so that the clock is usable
+    /// within a second or two.
+    pub min_poll: Span,
+    /// The interval between requests to a server once the clock is settled; at least `min_poll`.
     pub max_poll: Span,
     /// Without a good answer for this long the clock is unsynchronized.
     pub max_age: Span,
@@ -35,6 +38,7 @@ impl NtpConfig {
     pub const fn new(servers: usize) -> Self {
         Self {
             servers,
+            min_poll: Span::from_millis(500),
             max_poll: Span::from_secs(16),
             max_age: Span::from_secs(300),
             drift_ppb: RFC5905_PHI_PPB,

@@ -9,11 +9,9 @@ use super::ntp::{KissCode, Leap, Response};
 use super::{NtpConfig, ServerState, ServerStatus};
 use crate::time::{BoardTime, NtpTimestamp, Span};
 
-/// Interval of the first requests, so that the clock is usable within a second or two.
-const FAST_POLL: Span = Span::from_millis(500);
-/// Good answers at [`FAST_POLL`] before the interval begins to grow.
+/// Good answers at the shortest interval before the interval begins to grow.
 const FAST_SAMPLES: u32 = 4;
-/// Unanswered requests at [`FAST_POLL`] before the interval grows.
+/// Unanswered requests at the shortest interval before the interval grows.
 const FAST_FAILURES: u32 = 8;
 /// While there is no clock at all, the longest interval: a server that comes up is found this soon.
 const SEARCH_POLL: Span = Span::from_secs(4);
@@ -52,6 +50,7 @@ pub(super) struct Server {
     last: BoardTime,
     /// When the next one is due; `None` if the server must not be asked.
     next: Option<BoardTime>,
+    min_poll: Span,
     max_poll: Span,
     /// The least interval that the server tolerates.
     floor: Span,
@@ -75,7 +74,8 @@ impl Server {
             last: BoardTime::from_nanos(i64::MIN),
             // At once.
             next: Some(BoardTime::from_nanos(i64::MIN)),
-            max_poll: config.max_poll.max(FAST_POLL),
+            min_poll: config.min_poll,
+            max_poll: config.max_poll.max(config.min_poll),
             floor: Span::ZERO,
             settled: 0,
             failures: 0,
@@ -219,11 +219,11 @@ impl Server {
     fn interval(&self) -> Span {
         let wanted = if self.settled < FAST_SAMPLES {
             let doublings = self.failures.saturating_sub(FAST_FAILURES).min(8);
-            (FAST_POLL * (1 << doublings)).min(SEARCH_POLL)
+            (self.min_poll * (1 << doublings)).min(SEARCH_POLL)
         } else {
             // Doubled after every second good answer.
             let doublings = ((self.settled - FAST_SAMPLES) / 2 + 1).min(16);
-            (FAST_POLL * (1 << doublings)).min(self.longest_poll())
+            (self.min_poll * (1 << doublings)).min(self.longest_poll())
         };
         wanted.min(self.max_poll).max(self.floor)
     }
