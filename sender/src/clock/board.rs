@@ -4,6 +4,7 @@
 //! Estimating UTC from them does not live here.
 #![expect(clippy::disallowed_methods, reason = "this is the sender's clock reader")]
 
+use framelock_common::clock::ClockReading;
 use framelock_common::time::{BoardTime, Span, Utc};
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
@@ -16,6 +17,13 @@ pub struct SimulatedError {
     pub drift_ppb: i64,
 }
 
+/// The kernel's clocks, untransformed, in ns.
+struct RawReading {
+    before: i64,
+    realtime: i64,
+    after: i64,
+}
+
 /// This board's clocks. Everything in the process that needs a time gets it from here, so that a
 /// simulated error reaches every consumer alike.
 #[derive(Clone, Copy, Debug)]
@@ -23,18 +31,6 @@ pub struct BoardClock {
     error: SimulatedError,
     /// The true monotonic instant at which the simulated drift starts, in ns.
     origin: i64,
-}
-
-/// One reading of the wall clock between two of the monotonic clock: the instants `before` and
-/// `after` bound when `utc` was read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sandwich {
-    /// Monotonic time just before.
-    pub before: BoardTime,
-    /// The wall clock.
-    pub utc: Utc,
-    /// Monotonic time just after.
-    pub after: BoardTime,
 }
 
 impl BoardClock {
@@ -72,25 +68,43 @@ impl BoardClock {
         self.origin.saturating_add(since.mul_div(1_000_000_000, rate).as_nanos())
     }
 
-    /// Reads the wall clock as this board sees it.
+    /// The instant at which the kernel's `CLOCK_REALTIME` showed `ns`, for timestamps of received
+    /// datagrams; `None` if that is not within the last `max_age`.
     #[must_use]
-    pub fn sandwich(&self) -> Sandwich {
-        let before = nanos(clock_gettime(ClockId::Monotonic));
-        let utc = nanos(clock_gettime(ClockId::Realtime));
-        let after = nanos(clock_gettime(ClockId::Monotonic));
-        let shown = Utc::from_unix_nanos(utc) + self.error.offset + Span::from_nanos(self.drifted(before));
-        Sandwich { before: self.at_kernel(before), utc: shown, after: self.at_kernel(after) }
+    pub fn at_kernel_realtime(&self, ns: i64, max_age: Span) -> Option<BoardTime> {
+        let raw = Self::read_raw();
+        let age = Span::from_nanos(raw.realtime.saturating_sub(ns));
+        (age >= Span::ZERO && age <= max_age)
+            .then(|| self.at_kernel(raw.after.saturating_sub(age.as_nanos())))
+    }
+
+    /// Reads the wall clock, as this board sees it, between two readings of the monotonic one.
+    #[must_use]
+    pub fn reading(&self) -> ClockReading {
+        let raw = Self::read_raw();
+        let wrong_by = self.error.offset + Span::from_nanos(self.drifted(raw.before));
+        ClockReading {
+            before: self.at_kernel(raw.before),
+            realtime: Utc::from_unix_nanos(raw.realtime) + wrong_by,
+            after: self.at_kernel(raw.after),
+        }
+    }
+
+    fn read_raw() -> RawReading {
+        RawReading {
+            before: nanos(clock_gettime(ClockId::Monotonic)),
+            realtime: nanos(clock_gettime(ClockId::Realtime)),
+            after: nanos(clock_gettime(ClockId::Monotonic)),
+        }
     }
 
     /// The wall clock of this machine without the simulated error, at `instant`: the truth that the
     /// test source draws into its pictures, and nothing else may use.
     #[must_use]
     pub fn truth(&self, instant: BoardTime) -> Utc {
-        let before = nanos(clock_gettime(ClockId::Monotonic));
-        let utc = nanos(clock_gettime(ClockId::Realtime));
-        let after = nanos(clock_gettime(ClockId::Monotonic));
-        let read_at = before + (after - before) / 2;
-        Utc::from_unix_nanos(utc) + Span::from_nanos(self.to_kernel(instant).saturating_sub(read_at))
+        let raw = Self::read_raw();
+        let read_at = raw.before + (raw.after - raw.before) / 2;
+        Utc::from_unix_nanos(raw.realtime) + Span::from_nanos(self.to_kernel(instant).saturating_sub(read_at))
     }
 
     /// CPU time that the calling thread has used.
@@ -135,8 +149,8 @@ mod tests {
     fn truth_ignores_the_simulated_error() {
         let wrong = BoardClock::simulated(SimulatedError { offset: Span::from_secs(3600), drift_ppb: 0 });
         let real = BoardClock::real();
-        let seen = wrong.sandwich();
-        let error = seen.utc - real.truth(seen.before);
+        let seen = wrong.reading();
+        let error = seen.realtime - real.truth(seen.before);
         assert!((error - Span::from_secs(3600)).abs() < Span::from_secs(60), "{error}");
         assert!((wrong.truth(seen.before) - real.truth(seen.before)).abs() < Span::from_secs(60));
     }

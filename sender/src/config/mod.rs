@@ -1,0 +1,515 @@
+//! The sender's settings: a TOML file, overridden by command line flags.
+//!
+//! [`Options`] holds what was written, wherever it was written; [`Options::settle`] fills in the
+//! defaults and checks that the whole fits together. Nothing here opens devices or sockets.
+
+mod clock;
+mod target;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use framelock_common::config::{self, ConfigError, ValueError, de, parse_bitrate, parse_size};
+use framelock_common::logging::LogFormat;
+use framelock_common::time::Span;
+use serde::{Deserialize, Deserializer};
+
+pub use clock::{ClockSpec, ClockSpecError, MAX_SERVERS, NTP_PORT, parse_servers};
+pub use target::{HostPort, Target, TargetError, Transport};
+
+use crate::capture::{ControlValue, Format, FrameRate, Size, SourceSpec};
+
+/// The largest configuration file that is read: many times what any needs.
+const MAX_FILE: u64 = 1 << 20;
+
+/// The longest camera name in bytes; it is the SDES CNAME, which may have 255 (RFC 3550 section 6.5).
+const MAX_NAME: usize = 64;
+
+/// The bound on the system clock's error where nothing better is known. Machines that time daemons
+/// discipline over the Internet stay well within it.
+const SYSTEM_UNCERTAINTY: Span = Span::from_millis(50);
+
+/// Why settings were refused.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// The file cannot be read.
+    #[error("cannot read configuration {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the kernel said.
+        source: std::io::Error,
+    },
+    /// The file is far too large for a configuration.
+    #[error("configuration {} has more than {MAX_FILE} bytes; is it the right file?", .0.display())]
+    TooLarge(PathBuf),
+    /// The file's text is wrong.
+    #[error(transparent)]
+    File(#[from] ConfigError),
+    /// Source or target are not given anywhere.
+    #[error("no {what} given: pass {flag}, or set {key} in the configuration file")]
+    Missing {
+        /// What it is.
+        what: &'static str,
+        /// Its flag.
+        flag: &'static str,
+        /// Its key.
+        key: &'static str,
+    },
+    /// URL and transport contradict each other.
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    /// The list of NTP servers.
+    #[error(transparent)]
+    Clock(#[from] ClockSpecError),
+    /// A value outside its range.
+    #[error("{key} is {value}: {allowed}")]
+    Range {
+        /// Its key.
+        key: &'static str,
+        /// What was given.
+        value: String,
+        /// What may be given.
+        allowed: &'static str,
+    },
+}
+
+/// Settings as written in the file; flags are laid over them.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Options {
+    /// The camera's name, sent as SDES CNAME.
+    pub camera: Option<String>,
+    /// The number that the test source writes into its pictures.
+    pub camera_id: Option<u16>,
+    /// Where frames come from.
+    #[serde(deserialize_with = "from_text")]
+    pub source: Option<SourceSpec>,
+    /// Where the stream goes.
+    #[serde(deserialize_with = "from_text")]
+    pub to: Option<Target>,
+    /// How it is wrapped.
+    pub transport: Option<Transport>,
+    /// Picture size.
+    #[serde(deserialize_with = "size")]
+    pub size: Option<Size>,
+    /// Frames per second.
+    #[serde(deserialize_with = "from_number_or_text")]
+    pub fps: Option<FrameRate>,
+    /// Bits per second.
+    #[serde(deserialize_with = "de::optional_bitrate")]
+    pub bitrate: Option<u32>,
+    /// Time from one key frame to the next.
+    #[serde(deserialize_with = "de::optional_duration")]
+    pub keyframe_interval: Option<Span>,
+    /// Threads of the encoder; 0 takes as many as help.
+    pub encoder_threads: Option<u16>,
+    /// Whether the UTC time is burned into the picture.
+    pub overlay_time: Option<bool>,
+    /// Where counters are written as JSON.
+    pub stats: Option<PathBuf>,
+    /// How log lines look.
+    #[serde(deserialize_with = "from_text")]
+    pub log_format: Option<LogFormat>,
+    /// Frames after which to end.
+    #[serde(skip)]
+    pub frames: Option<u64>,
+    /// What concerns the camera.
+    pub capture: CaptureOptions,
+    /// What concerns the clock.
+    pub clock: ClockOptions,
+}
+
+/// The table `[capture]`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct CaptureOptions {
+    /// The format to take from the camera.
+    pub format: Option<Format>,
+    /// How much later than the exposure the driver's timestamp is.
+    #[serde(deserialize_with = "de::optional_duration")]
+    pub latency: Option<Span>,
+    /// Half-width of the spread of that latency.
+    #[serde(deserialize_with = "de::optional_duration")]
+    pub latency_spread: Option<Span>,
+    /// V4L2 controls by name.
+    pub controls: BTreeMap<String, ControlValue>,
+}
+
+/// The table `[clock]`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct ClockOptions {
+    /// Where UTC comes from.
+    #[serde(deserialize_with = "from_text")]
+    pub source: Option<ClockSpec>,
+    /// NTP servers for the source `auto`.
+    pub servers: Vec<String>,
+    /// The bound on the system clock's error.
+    #[serde(deserialize_with = "de::optional_duration")]
+    pub system_uncertainty: Option<Span>,
+}
+
+/// Settings that fit together.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The camera's name.
+    pub camera: String,
+    /// The number in the test source's pictures.
+    pub camera_id: u16,
+    /// Where frames come from.
+    pub source: SourceSpec,
+    /// Where the stream goes.
+    pub to: Target,
+    /// How it is wrapped.
+    pub transport: Transport,
+    /// Wanted picture size.
+    pub size: Option<Size>,
+    /// Wanted frames per second.
+    pub fps: Option<FrameRate>,
+    /// Bits per second.
+    pub bitrate: u32,
+    /// Time from one key frame to the next.
+    pub keyframe_interval: Span,
+    /// Threads of the encoder.
+    pub encoder_threads: u16,
+    /// Whether the UTC time is burned into the picture.
+    pub overlay_time: bool,
+    /// Where counters are written.
+    pub stats: Option<PathBuf>,
+    /// Frames after which to end.
+    pub frames: Option<u64>,
+    /// How log lines look.
+    pub log_format: LogFormat,
+    /// What concerns the camera.
+    pub capture: CaptureOptions,
+    /// Where UTC comes from; never [`ClockSpec::Auto`].
+    pub clock: ClockSpec,
+    /// The bound on the system clock's error.
+    pub system_uncertainty: Span,
+}
+
+impl Options {
+    /// Reads a configuration file.
+    ///
+    /// # Errors
+    /// When it cannot be read, or its text is wrong; with file and line.
+    pub fn read(path: &Path) -> Result<Self, SettingsError> {
+        let read_error = |source| SettingsError::Read { path: path.to_owned(), source };
+        let size = std::fs::metadata(path).map_err(read_error)?.len();
+        if size > MAX_FILE {
+            return Err(SettingsError::TooLarge(path.to_owned()));
+        }
+        let text = std::fs::read_to_string(path).map_err(read_error)?;
+        Ok(config::parse(&text, path)?)
+    }
+
+    /// Lays `given` over these settings; the tables of camera and clock stay as they are.
+    pub fn override_with(&mut self, given: Self) {
+        fn lay<T>(over: &mut Option<T>, given: Option<T>) {
+            if given.is_some() {
+                *over = given;
+            }
+        }
+        // A new URL may not go with the file's transport, which was chosen for another.
+        if given.to.is_some() && given.to.as_ref().map(|to| to.rtp) != self.to.as_ref().map(|to| to.rtp) {
+            self.transport = None;
+        }
+        lay(&mut self.camera, given.camera);
+        lay(&mut self.camera_id, given.camera_id);
+        lay(&mut self.source, given.source);
+        lay(&mut self.to, given.to);
+        lay(&mut self.transport, given.transport);
+        lay(&mut self.size, given.size);
+        lay(&mut self.fps, given.fps);
+        lay(&mut self.bitrate, given.bitrate);
+        lay(&mut self.keyframe_interval, given.keyframe_interval);
+        lay(&mut self.encoder_threads, given.encoder_threads);
+        lay(&mut self.overlay_time, given.overlay_time);
+        lay(&mut self.stats, given.stats);
+        lay(&mut self.log_format, given.log_format);
+        lay(&mut self.frames, given.frames);
+    }
+
+    /// Fills in defaults (`host` names the camera if nothing else does) and checks the whole.
+    ///
+    /// # Errors
+    /// When something is missing, out of range, or contradicts something else.
+    pub fn settle(self, host: &str) -> Result<Settings, SettingsError> {
+        let source = self.source.ok_or(SettingsError::Missing {
+            what: "source",
+            flag: "--source test or --source v4l2:/dev/video0",
+            key: "source",
+        })?;
+        let to = self.to.ok_or(SettingsError::Missing {
+            what: "receiver",
+            flag: "--to rtp://HOST:PORT",
+            key: "to",
+        })?;
+        let transport = to.transport(self.transport)?;
+        let bitrate = self.bitrate.unwrap_or(1_500_000);
+        let keyframe_interval = self.keyframe_interval.unwrap_or(Span::from_secs(2));
+        let spread = self.capture.latency_spread.unwrap_or(Span::ZERO);
+        let system_uncertainty = self.clock.system_uncertainty.unwrap_or(SYSTEM_UNCERTAINTY);
+        in_range("bitrate", bitrate, 10_000..=100_000_000, "allowed are 10k to 100M")?;
+        in_range(
+            "keyframe-interval",
+            keyframe_interval,
+            Span::from_millis(100)..=Span::from_secs(60),
+            "allowed are 100ms to 60s",
+        )?;
+        in_range("capture.latency-spread", spread, Span::ZERO..=Span::from_secs(1), "allowed are 0ms to 1s")?;
+        in_range(
+            "clock.system-uncertainty",
+            system_uncertainty,
+            Span::from_micros(1)..=Span::from_secs(60),
+            "allowed are 1us to 60s",
+        )?;
+        if self.frames == Some(0) {
+            in_range("frames", 0_u64, 1..=u64::MAX, "at least one")?;
+        }
+        Ok(Settings {
+            camera: camera_name(self.camera, host)?,
+            camera_id: self.camera_id.unwrap_or(0),
+            source,
+            to,
+            transport,
+            size: self.size,
+            fps: self.fps,
+            bitrate,
+            keyframe_interval,
+            encoder_threads: self.encoder_threads.unwrap_or(0),
+            overlay_time: self.overlay_time.unwrap_or(false),
+            stats: self.stats,
+            frames: self.frames,
+            log_format: self.log_format.unwrap_or_default(),
+            capture: self.capture,
+            clock: choose_clock(self.clock.source, &self.clock.servers)?,
+            system_uncertainty,
+        })
+    }
+}
+
+/// `auto` means NTP where servers are configured, otherwise the system clock.
+fn choose_clock(source: Option<ClockSpec>, servers: &[String]) -> Result<ClockSpec, SettingsError> {
+    match source {
+        None | Some(ClockSpec::Auto) if servers.is_empty() => Ok(ClockSpec::System),
+        None | Some(ClockSpec::Auto) => Ok(ClockSpec::Ntp(parse_servers(&servers.join(","))?)),
+        Some(source) => Ok(source),
+    }
+}
+
+/// The camera's name, by default the host's. It is data to everyone, but people read it in logs.
+fn camera_name(name: Option<String>, host: &str) -> Result<String, SettingsError> {
+    let name = name.unwrap_or_else(|| {
+        let printable: String = host.chars().filter(|c| !c.is_control()).take(32).collect();
+        if printable.is_empty() { "camera".to_owned() } else { printable }
+    });
+    if name.is_empty() || name.len() > MAX_NAME || name.chars().any(char::is_control) {
+        return Err(SettingsError::Range {
+            key: "camera",
+            value: format!("{:?}", name.chars().take(MAX_NAME).collect::<String>()),
+            allowed: "a name has 1 to 64 bytes and no control characters",
+        });
+    }
+    Ok(name)
+}
+
+fn in_range<T: PartialOrd + fmt::Display>(
+    key: &'static str,
+    value: T,
+    range: std::ops::RangeInclusive<T>,
+    allowed: &'static str,
+) -> Result<(), SettingsError> {
+    if range.contains(&value) {
+        return Ok(());
+    }
+    Err(SettingsError::Range { key, value: value.to_string(), allowed })
+}
+
+/// Reads a size such as `640x480`.
+///
+/// # Errors
+/// Anything else, and sizes that 4:2:0 cannot have.
+pub fn read_size(text: &str) -> Result<Size, ValueError> {
+    parse_size(text).map(|size| Size::new(size.width, size.height))
+}
+
+/// Reads a bit rate such as `1500k`.
+///
+/// # Errors
+/// Anything else.
+pub fn read_bitrate(text: &str) -> Result<u32, ValueError> {
+    parse_bitrate(text)
+}
+
+fn size<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Size>, D::Error> {
+    let size = de::optional_size(from)?;
+    Ok(size.map(|size| Size::new(size.width, size.height)))
+}
+
+fn from_text<'de, D, T>(from: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: FromStr<Err: fmt::Display>,
+{
+    let text = String::deserialize(from)?;
+    text.parse().map(Some).map_err(serde::de::Error::custom)
+}
+
+fn from_number_or_text<'de, D, T>(from: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: FromStr<Err: fmt::Display>,
+{
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "expected a number such as 30 or a text such as \"30000/1001\"")]
+    enum Written {
+        Integer(i64),
+        Decimal(f64),
+        Text(String),
+    }
+    let text = match Written::deserialize(from)? {
+        Written::Integer(number) => number.to_string(),
+        Written::Decimal(number) => number.to_string(),
+        Written::Text(text) => text,
+    };
+    text.parse().map(Some).map_err(serde::de::Error::custom)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Settings, SettingsError> {
+        let options: Options = config::parse(text, Path::new("sender.toml"))?;
+        options.settle("board-1")
+    }
+
+    fn refused(text: &str) -> String {
+        parse(text).expect_err("must be refused").to_string()
+    }
+
+    const MINIMUM: &str = "source = \"test\"\nto = \"rtp://host:5000\"\n";
+
+    #[test]
+    fn the_minimum_gives_the_defaults() {
+        let settings = parse(MINIMUM).unwrap();
+        assert_eq!(settings.camera, "board-1");
+        assert_eq!(settings.transport, Transport::RtpMpegts);
+        assert_eq!(settings.bitrate, 1_500_000);
+        assert_eq!(settings.clock, ClockSpec::System);
+        assert_eq!(settings.keyframe_interval, Span::from_secs(2));
+    }
+
+    #[test]
+    fn the_shipped_example_is_valid_and_shows_every_key() {
+        let text = include_str!("../../../deploy/sender.example.toml");
+        parse(text).unwrap();
+        // Uncommenting its examples must give a valid configuration too.
+        let full: String = text
+            .lines()
+            .map(|line| line.strip_prefix("#: ").unwrap_or(line))
+            .map(|line| format!("{line}\n"))
+            .collect();
+        let settings = parse(&full).unwrap();
+        assert_eq!(settings.transport, Transport::RtpMpegts);
+        for key in [
+            "camera",
+            "camera-id",
+            "source",
+            "to",
+            "transport",
+            "size",
+            "fps",
+            "bitrate",
+            "keyframe-interval",
+            "encoder-threads",
+            "overlay-time",
+            "stats",
+            "log-format",
+            "format",
+            "latency",
+            "latency-spread",
+            "[capture.controls]",
+            "servers",
+            "system-uncertainty",
+        ] {
+            let written = full.lines().any(|line| line.starts_with(key));
+            assert!(written, "{key} is not in the example");
+        }
+    }
+
+    #[test]
+    fn everything_is_read() {
+        let settings = parse(
+            r#"
+            camera = "left"
+            camera-id = 7
+            source = "v4l2:/dev/video2"
+            to = "rtp://10.0.0.1:5000"
+            transport = "rtp-h264"
+            size = "1280x720"
+            fps = 29.97
+            bitrate = "3M"
+            overlay-time = true
+            [capture]
+            format = "yuyv"
+            latency = "4ms"
+            [capture.controls]
+            exposure_time_absolute = 100
+            auto_exposure = "Manual Mode"
+            [clock]
+            servers = ["10.0.0.1", "10.0.0.2:1123"]
+            "#,
+        )
+        .unwrap();
+        assert_eq!(settings.transport, Transport::RtpH264);
+        assert_eq!(settings.fps, FrameRate::new(29_970, 1_000));
+        assert_eq!(settings.size, Some(Size::new(1280, 720)));
+        assert_eq!(settings.capture.controls["exposure_time_absolute"], ControlValue::Integer(100));
+        let ClockSpec::Ntp(servers) = settings.clock else { panic!("auto with servers is NTP") };
+        assert_eq!(servers[1].to_string(), "10.0.0.2:1123");
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_its_line() {
+        for (text, hint) in [
+            (
+                "source = \"test\"\nbitrat = \"1M\"",
+                "sender.toml:2: unknown key \"bitrat\"; did you mean \"bitrate\"?",
+            ),
+            ("[clock]\nserver = \"x\"", "sender.toml:2: unknown key \"server\""),
+            ("to = \"rtp://host\"", "sender.toml:1"),
+            ("\nsource = \"webcam\"", "sender.toml:2"),
+            ("fps = 0", "sender.toml:1"),
+            ("fps = true", "30000/1001"),
+            ("size = \"640\"", "640x480"),
+            ("transport = \"rtp-mpegtss\"", "did you mean \"rtp-mpegts\"?"),
+            ("to = \"rtp://host:5000\"", "--source"),
+            ("source = \"test\"", "--to"),
+            ("camera = \"\"\nsource = \"test\"\nto = \"rtp://host:5000\"", "camera"),
+            ("source = \"test\"\nto = \"udp://host:5000\"\ntransport = \"rtp-h264\"", "udp-mpegts"),
+            ("bitrate = 1\nsource = \"test\"\nto = \"rtp://host:5000\"", "10k"),
+            ("keyframe-interval = \"0s\"\nsource = \"test\"\nto = \"rtp://host:5000\"", "keyframe-interval"),
+        ] {
+            let error = refused(text);
+            assert!(error.contains(hint), "{text:?}: {error}");
+            assert!(error.lines().count() <= 2, "{error}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_or_far_too_large_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("sender.toml");
+        let error = Options::read(&path).unwrap_err().to_string();
+        assert!(error.contains("sender.toml"), "{error}");
+        let file = std::fs::File::create(&path).unwrap();
+        file.set_len(MAX_FILE + 1).unwrap();
+        let error = Options::read(&path).unwrap_err().to_string();
+        assert!(error.contains("is it the right file?"), "{error}");
+    }
+}
