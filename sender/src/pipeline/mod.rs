@@ -1,0 +1,224 @@
+//! Joins the stages: threads, the queues between them, and how they end.
+//!
+//! ```text
+//! capture thread --slot of one, drop oldest--> encode thread --queue--> network loop --> socket
+//! ```
+//!
+//! A source that delivers H.264 has no encode thread: its frames depend on each other, so none may be
+//! dropped, and the capture thread fills the queue itself. A full queue holds up the stage before it,
+//! and frames are then dropped where that does no harm: before the encoder, or in the camera.
+
+mod capturing;
+mod encoding;
+mod outlet;
+mod reporting;
+mod slot;
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+use framelock_common::time::Span;
+use tokio::sync::mpsc;
+
+use crate::capture::{self, Capture, CaptureConfig, CaptureError};
+use crate::clock::{self, BoardClock, ClockWatch};
+use crate::config::Settings;
+use crate::encode::{EncodeConfig, EncodeError, Encoder};
+use crate::net::stream::{Frame, Stream, StreamConfig};
+use crate::net::{self, Inputs};
+use crate::stats::Counters;
+use outlet::Outlet;
+use reporting::Reporter;
+use slot::Slot;
+
+/// Encoded frames between encoder and network; more would be latency.
+const QUEUE: usize = 4;
+
+/// Stack of our threads. Pictures are on the heap, and a board has little memory.
+const STACK: usize = 256 * 1024;
+
+/// Why a sender ended.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The source.
+    #[error(transparent)]
+    Capture(#[from] CaptureError),
+    /// The encoder.
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
+    /// The source changed from pixels to H.264 or back.
+    #[error("the source changed between pixels and H.264; start the sender again")]
+    Changed,
+    /// A thread, timer or signal handler.
+    #[error("cannot {what}: {source}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// A thread panicked, which is a bug.
+    #[error("the {0} thread panicked; this is a bug in Framelock, please report it with the lines above")]
+    Panicked(&'static str),
+}
+
+impl RunError {
+    fn system(what: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::System { what, source }
+    }
+}
+
+/// What all threads share.
+#[derive(Clone)]
+struct Shared {
+    clock: BoardClock,
+    utc: ClockWatch,
+    counters: Arc<Counters>,
+    force_key: Arc<AtomicBool>,
+    stop: Arc<AtomicBool>,
+}
+
+/// Runs a sender until its source ends, `settings.frames` have been sent, or the process is asked to
+/// end (SIGINT, SIGTERM).
+///
+/// # Errors
+/// When source or encoder cannot be opened, or fail for good.
+pub fn run(settings: &Settings) -> Result<(), RunError> {
+    let clock = clock::board_clock(&settings.clock);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(2)
+        .thread_stack_size(STACK)
+        .build()
+        .map_err(RunError::system("set up the event loop"))?;
+    let outcome = runtime.block_on(run_stages(settings, clock));
+    // A look-up that still hangs must not hold the process up.
+    runtime.shutdown_background();
+    outcome
+}
+
+async fn run_stages(settings: &Settings, clock: BoardClock) -> Result<(), RunError> {
+    // Before anything that takes time, so that no signal is missed.
+    let stop_signal = stop_signal().map_err(RunError::system("set up signal handlers"))?;
+    let source = capture::open(&settings.source, &capture_config(settings, clock))?;
+    let info = source.info().clone();
+    tracing::info!(camera = settings.camera, to = %settings.to, transport = %settings.transport, "{info}");
+    let shared = Shared {
+        clock,
+        utc: clock::start(settings.clock.clone(), clock, settings.system_uncertainty),
+        counters: Arc::default(),
+        force_key: Arc::default(),
+        stop: Arc::default(),
+    };
+    let stream = Stream::new(
+        StreamConfig {
+            transport: settings.transport,
+            cname: settings.camera.clone(),
+            period: info.rate.period(),
+            random: std::array::from_fn(|_| (clock::random() >> 32) as u32),
+        },
+        clock.now(),
+    );
+    let (sender, frames) = mpsc::channel(QUEUE);
+    let stages = Stages::start(settings, source, sender, &shared)?;
+    let reporter = Reporter::start(settings, &shared)?;
+    let inputs = Inputs {
+        frames,
+        utc: shared.utc.clone(),
+        clock,
+        to: settings.to.clone(),
+        force_key: Arc::clone(&shared.force_key),
+        counters: Arc::clone(&shared.counters),
+    };
+    net::run(stream, inputs, stop_signal).await;
+    shared.stop.store(true, Ordering::Relaxed);
+    let outcome = stages.join();
+    reporter.finish();
+    outcome
+}
+
+fn capture_config(settings: &Settings, clock: BoardClock) -> CaptureConfig {
+    CaptureConfig {
+        camera: settings.camera_id,
+        size: settings.size,
+        rate: settings.fps,
+        format: settings.capture.format,
+        controls: settings.capture.controls.clone(),
+        latency: settings.capture.latency.unwrap_or(Span::ZERO),
+        latency_spread: settings.capture.latency_spread.unwrap_or(Span::ZERO),
+        clock,
+    }
+}
+
+/// The threads before the network.
+struct Stages {
+    threads: Vec<(&'static str, JoinHandle<Result<(), RunError>>)>,
+}
+
+impl Stages {
+    fn start(
+        settings: &Settings,
+        source: Box<dyn Capture>,
+        sender: mpsc::Sender<Frame>,
+        shared: &Shared,
+    ) -> Result<Self, RunError> {
+        let info = source.info().clone();
+        let outlet = Outlet::new(sender, shared.clone(), settings.frames);
+        let mut threads = Vec::new();
+        if info.is_encoded() {
+            let shared = shared.clone();
+            threads.push(spawn("capture", move || capturing::pass_through(source, outlet, &shared))?);
+            return Ok(Self { threads });
+        }
+        let encoder = Encoder::new(EncodeConfig {
+            size: info.size,
+            rate: info.rate,
+            bitrate: settings.bitrate,
+            keyframe_interval: settings.keyframe_interval,
+            threads: settings.encoder_threads,
+            full_range: info.full_range,
+        })?;
+        let slot = Arc::new(Slot::default());
+        let (for_capture, capture_shared) = (Arc::clone(&slot), shared.clone());
+        let (overlay, encode_shared) = (settings.overlay_time, shared.clone());
+        threads
+            .push(spawn("encode", move || encoding::run(encoder, &slot, outlet, &encode_shared, overlay))?);
+        threads.push(spawn("capture", move || capturing::fill_slot(source, &for_capture, &capture_shared))?);
+        Ok(Self { threads })
+    }
+
+    /// Waits for the threads to end; gives the first error.
+    fn join(self) -> Result<(), RunError> {
+        let mut outcome = Ok(());
+        for (name, thread) in self.threads {
+            let ended = thread.join().unwrap_or(Err(RunError::Panicked(name)));
+            outcome = outcome.and(ended);
+        }
+        outcome
+    }
+}
+
+type Thread = (&'static str, JoinHandle<Result<(), RunError>>);
+
+fn spawn(
+    name: &'static str,
+    work: impl FnOnce() -> Result<(), RunError> + Send + 'static,
+) -> Result<Thread, RunError> {
+    let builder = std::thread::Builder::new().name(name.to_owned()).stack_size(STACK);
+    let thread = builder.spawn(work).map_err(RunError::system("start a thread"))?;
+    Ok((name, thread))
+}
+
+/// A future that completes when somebody asks this process to end.
+fn stop_signal() -> io::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
+}
