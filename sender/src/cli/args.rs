@@ -1,0 +1,145 @@
+//! The command line, as `interfaces.md` of the design fixes it.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use framelock_common::config::parse_duration;
+use framelock_common::logging::LogFormat;
+use framelock_common::time::Span;
+
+use crate::capture::{FrameRate, Size, SourceSpec};
+use crate::config::{ClockSpec, HostPort, Options, Target, TargetError, Transport, read_bitrate, read_size};
+
+/// Captures a camera, encodes H.264 and streams it with the UTC instant of every frame.
+#[derive(Debug, Parser)]
+#[command(name = "framelock-sender", version)]
+pub(super) struct Cli {
+    /// How log lines on stderr look: text or json. Which ones there are is chosen by RUST_LOG
+    #[arg(long, global = true, value_name = "FORMAT")]
+    pub(super) log_format: Option<LogFormat>,
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Capture, encode and send until interrupted
+    Run(Box<RunArgs>),
+    /// List V4L2 cameras with formats, sizes, frame rates and controls
+    Devices {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Measure how far the system clock is from an NTP server's; nothing is changed
+    Clock(ClockArgs),
+    /// Check a configuration file
+    Validate {
+        /// The file
+        file: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RunArgs {
+    /// Settings as TOML; flags override them
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// test[:phase=12ms,drift=20ppm], v4l2:/dev/video0 or file:clip.mp4[,loop]
+    #[arg(long, value_name = "SRC")]
+    source: Option<SourceSpec>,
+    /// rtp://HOST:PORT or udp://HOST:PORT
+    #[arg(long, value_name = "URL")]
+    to: Option<Target>,
+    /// How frames are wrapped [default: rtp-mpegts for rtp://, udp-mpegts for udp://]
+    #[arg(long)]
+    transport: Option<Transport>,
+    /// Picture size [default: the source's, 640x480 where it can]
+    #[arg(long, value_name = "WxH", value_parser = read_size)]
+    size: Option<Size>,
+    /// Frames per second [default: the source's, 30 where it can]
+    #[arg(long, value_name = "N")]
+    fps: Option<FrameRate>,
+    /// Bits per second [default: 1500k]
+    #[arg(long, value_name = "RATE", value_parser = read_bitrate)]
+    bitrate: Option<u32>,
+    /// The camera's name, by which the aggregator knows it [default: this host's name]
+    #[arg(long, value_name = "NAME")]
+    camera: Option<String>,
+    /// The number that the test source writes into its pictures [default: 0]
+    #[arg(long, value_name = "N")]
+    camera_id: Option<u16>,
+    /// auto, system, ntp:HOST[:PORT][,HOST...] or sim:offset=80ms,drift=30ppm[,ntp:HOST] [default: auto]
+    #[arg(long, value_name = "SRC")]
+    clock: Option<ClockSpec>,
+    /// Burn the UTC time of capture into the picture
+    #[arg(long)]
+    overlay_time: bool,
+    /// End after so many frames
+    #[arg(long, value_name = "N")]
+    frames: Option<u64>,
+    /// Keep the counters in FILE as JSON
+    #[arg(long, value_name = "FILE")]
+    stats: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ClockArgs {
+    /// The server
+    #[arg(long, value_name = "HOST[:PORT]", value_parser = read_server)]
+    pub(super) server: HostPort,
+    /// Answers to wait for
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    pub(super) samples: u64,
+    /// The pause between requests
+    #[arg(long, value_name = "TIME", default_value = "100ms", value_parser = read_interval)]
+    pub(super) interval: Span,
+    /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+impl RunArgs {
+    /// The configuration file's settings with the flags laid over them.
+    pub(super) fn options(
+        self,
+        log_format: Option<LogFormat>,
+    ) -> Result<Options, crate::config::SettingsError> {
+        let mut options = match &self.config {
+            Some(path) => Options::read(path)?,
+            None => Options::default(),
+        };
+        let given = Options {
+            camera: self.camera,
+            camera_id: self.camera_id,
+            source: self.source,
+            to: self.to,
+            transport: self.transport,
+            size: self.size,
+            fps: self.fps,
+            bitrate: self.bitrate,
+            overlay_time: self.overlay_time.then_some(true),
+            stats: self.stats,
+            frames: self.frames,
+            log_format,
+            ..Options::default()
+        };
+        options.override_with(given);
+        if self.clock.is_some() {
+            options.clock.source = self.clock;
+        }
+        Ok(options)
+    }
+}
+
+fn read_server(text: &str) -> Result<HostPort, TargetError> {
+    HostPort::parse(text, Some(crate::config::NTP_PORT))
+}
+
+fn read_interval(text: &str) -> Result<Span, String> {
+    let interval = parse_duration(text).map_err(|error| error.to_string())?;
+    if interval < Span::from_millis(10) || interval > Span::from_secs(3_600) {
+        return Err("allowed are 10ms to 1h".to_owned());
+    }
+    Ok(interval)
+}
