@@ -21,6 +21,13 @@ mod send;
 mod sequence;
 mod source;
 
+#[cfg(test)]
+mod receive_tests;
+#[cfg(test)]
+mod send_tests;
+#[cfg(test)]
+mod simulation;
+
 pub use receive::{ReceiveConfig, ReceiveEvent, ReceiveSession, ReceiveStats};
 pub use reorder::{Packet, Payload};
 pub use send::{SendConfig, SendEvent, SendSession, SendStats};
