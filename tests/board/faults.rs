@@ -2,17 +2,16 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
+use framelock_tests::packets::Packet;
 use serde_json::Value;
 
 use crate::child::{deadline, now};
 use crate::machine::Board;
-use crate::packets::Aggregator;
+use crate::packets::{Aggregator, utc_now};
 
 /// How long a fault may take to show in the sender's counters.
 const NOTICED: Duration = Duration::from_secs(90);
-/// Full packets in a row that count as recovered.
-pub(crate) const RECOVERED: usize = 20;
 
 /// A fault and its proof.
 pub(crate) struct Fault {
@@ -25,6 +24,8 @@ pub(crate) struct Fault {
     counter: &'static str,
     /// By how much at least.
     by: u64,
+    /// In how many packets at least the other boards go on without this one.
+    packets_without: usize,
 }
 
 /// vivid's injected faults, and the driver taken away and given back as by a pulled plug.
@@ -35,6 +36,7 @@ pub(crate) const FAULTS: [Fault; 5] = [
         clear: Some("v4l2-ctl -c percentage_of_dropped_buffers=0"),
         counter: "capture_lost",
         by: 3,
+        packets_without: 1,
     },
     Fault {
         name: "buffers flagged as errors",
@@ -42,6 +44,7 @@ pub(crate) const FAULTS: [Fault; 5] = [
         clear: None,
         counter: "capture_errors",
         by: 1,
+        packets_without: 0,
     },
     Fault {
         name: "fatal streaming error, then a streamon that fails",
@@ -49,6 +52,7 @@ pub(crate) const FAULTS: [Fault; 5] = [
         clear: None,
         counter: "capture_restarts",
         by: 1,
+        packets_without: 0,
     },
     Fault {
         name: "disconnect",
@@ -56,6 +60,7 @@ pub(crate) const FAULTS: [Fault; 5] = [
         clear: None,
         counter: "capture_restarts",
         by: 1,
+        packets_without: 0,
     },
     Fault {
         name: "driver unbound and bound again (unplug, replug)",
@@ -64,25 +69,44 @@ pub(crate) const FAULTS: [Fault; 5] = [
         clear: None,
         counter: "capture_restarts",
         by: 1,
+        packets_without: 3,
     },
 ];
 
 impl Fault {
     /// Injects the fault into `board` and waits until frames of all boards come again.
     pub(crate) fn inject(&self, board: &mut Board, aggregator: &mut Aggregator) -> Result<Recovery> {
-        let before = self.count(&stats(board)?)?;
+        let before = self.count(&fresh_stats(board, aggregator)?)?;
+        aggregator.skip_waiting();
         let started = now();
         board.expect(self.inject)?;
-        let counted = self.wait_until_counted(board, aggregator, before)?;
+        // In how many packets the other boards were there and this one was not.
+        let mut without = 0;
+        let name = board.name;
+        let mut see = |aggregator: &Aggregator, packet: &Packet| {
+            without += usize::from(aggregator.lacks_only(packet, name));
+        };
+        let counted = self.wait_until_counted(board, aggregator, before, &mut see)?;
         if let Some(clear) = self.clear {
             board.expect(clear)?;
         }
-        aggregator.skip_waiting();
-        aggregator.full_packets(RECOVERED, true)?;
-        Ok(Recovery { counted, took: now().saturating_duration_since(started) })
+        aggregator.recovered(utc_now()?, &mut see)?;
+        ensure!(
+            without >= self.packets_without,
+            "{name}: the other boards should have gone on in at least {} packets without it; they did in {without}",
+            self.packets_without
+        );
+        Ok(Recovery { counted, without, took: now().saturating_duration_since(started) })
     }
 
-    fn wait_until_counted(&self, board: &mut Board, aggregator: &mut Aggregator, before: u64) -> Result<u64> {
+    /// Waits for the sender's counter and returns by how much it grew.
+    fn wait_until_counted(
+        &self,
+        board: &mut Board,
+        aggregator: &mut Aggregator,
+        before: u64,
+        mut see: impl FnMut(&Aggregator, &Packet),
+    ) -> Result<u64> {
         let limit = deadline(NOTICED);
         while now() < limit {
             let counted = self.count(&stats(board)?)?.saturating_sub(before);
@@ -90,7 +114,9 @@ impl Fault {
                 return Ok(counted);
             }
             // The other board's packets set the pace of asking; a board that holds them up does not end it.
-            aggregator.next(Duration::from_secs(1))?;
+            if let Some(received) = aggregator.next(Duration::from_secs(1))? {
+                see(aggregator, &received.packet);
+            }
         }
         bail!(
             "{}: after `{}` the sender's {} did not grow by {} within {} s",
@@ -114,15 +140,31 @@ impl Fault {
 pub(crate) struct Recovery {
     /// What the sender counted.
     pub(crate) counted: u64,
-    /// From the injection to the last of [`RECOVERED`] full packets in a row.
+    /// Packets of the other boards alone.
+    pub(crate) without: usize,
+    /// From the injection until the packets were whole again.
     pub(crate) took: Duration,
 }
 
-/// The sender's statistics file.
-pub(crate) fn stats(board: &mut Board) -> Result<Value> {
-    let text = board.expect("cat /run/stats.json")?;
+/// The sender's statistics file; an error when the sender has ended.
+fn stats(board: &mut Board) -> Result<Value> {
+    let text = board.expect("[ ! -e /run/sender.status ] && cat /run/stats.json")?;
     match serde_json::from_str(&text) {
         Ok(stats) => Ok(stats),
         Err(error) => bail!("{}: the sender's statistics are no JSON ({error}): {text}", board.name),
     }
+}
+
+/// Statistics written after now, so that what an earlier fault raised is in them.
+fn fresh_stats(board: &mut Board, aggregator: &mut Aggregator) -> Result<Value> {
+    let limit = deadline(NOTICED);
+    let old = stats(board)?;
+    while now() < limit {
+        let new = stats(board)?;
+        if new != old {
+            return Ok(new);
+        }
+        aggregator.next(Duration::from_secs(1))?;
+    }
+    bail!("{}: the sender has not written its statistics for {} s", board.name, NOTICED.as_secs())
 }

@@ -88,7 +88,7 @@ fn boot(dir: &Path) -> Result<Vec<Board>> {
 }
 
 fn measure(boards: &mut [Board], aggregator: &mut Aggregator) -> Result<()> {
-    let full = aggregator.full_packets(PACKETS, false)?;
+    let full = aggregator.full_packets(PACKETS)?;
     let figures = check(&full, Span::from_nanos(1_000_000_000 / FPS))?;
     say(&format!(
         "{} packets with a frame of both boards: spread {} in the median, uncertainty {}, latency {}, times from {}",
@@ -103,16 +103,17 @@ fn measure(boards: &mut [Board], aggregator: &mut Aggregator) -> Result<()> {
             let recovery =
                 fault.inject(board, aggregator).with_context(|| format!("{}: {}", board.name, fault.name))?;
             say(&format!(
-                "{}: {}: counted {}, whole again after {:.1} s",
+                "{}: {}: counted {}, {} packets without it, whole again after {:.1} s",
                 board.name,
                 fault.name,
                 recovery.counted,
+                recovery.without,
                 recovery.took.as_secs_f64()
             ));
         }
     }
     // Whatever happened, the clocks are right and the sender is the one that was started.
-    let full = aggregator.full_packets(faults::RECOVERED, true)?;
+    let full = aggregator.recovered(utc_now()?, |_, _| ())?;
     check(&full, Span::from_nanos(1_000_000_000 / FPS))?;
     for board in boards.iter_mut() {
         let memory = sender::stop(board)?;

@@ -8,13 +8,16 @@ use framelock_common::time::{Span, Utc};
 use framelock_tests::packets::Packet;
 use framelock_tests::process::{free_port, program};
 
-use crate::child::{Child, deadline};
+use crate::child::{Child, deadline, now};
 
 /// How long the rig waits for packets that must come.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// A frame reaches the rig at most this long after its capture. Emulation is slow: the aim of a real board
 /// is below 0.1 s. A board whose clock was not corrected would be minutes off.
 const LATEST: Span = Span::from_nanos(10_000_000_000);
+
+/// Full packets in a row that count as recovered.
+pub(crate) const RECOVERED: usize = 20;
 
 /// `framelock-aggregator packets`, taking every board that arrives.
 pub(crate) struct Aggregator {
@@ -47,36 +50,70 @@ impl Aggregator {
 
     /// Has every board's frame.
     pub(crate) fn is_full(&self, packet: &Packet) -> bool {
-        let okay = |camera: &&str| packet.frames.iter().any(|f| f.camera == **camera && f.status == "okay");
-        packet.complete && self.cameras.iter().all(okay)
+        packet.complete && self.cameras.iter().all(|camera| has_frame(packet, camera))
     }
 
-    /// Waits until `wanted` packets are full; `in_a_row`: without one between them that is not.
-    pub(crate) fn full_packets(&mut self, wanted: usize, in_a_row: bool) -> Result<Vec<Received>> {
-        let limit = deadline(PATIENCE);
+    /// Has a frame of every board but `camera`.
+    pub(crate) fn lacks_only(&self, packet: &Packet, camera: &str) -> bool {
+        self.cameras.iter().all(|name| has_frame(packet, name) != (*name == camera))
+    }
+
+    /// Waits for `wanted` full packets, however many others are between them.
+    pub(crate) fn full_packets(&mut self, wanted: usize) -> Result<Vec<Received>> {
         let mut full = Vec::new();
-        while full.len() < wanted {
-            let left = limit.saturating_duration_since(crate::child::now());
-            let Some(received) = self.next(left)? else {
+        self.read_until(wanted, |aggregator, received| {
+            if aggregator.is_full(&received.packet) {
+                full.push(received);
+            }
+            full.len()
+        })?;
+        Ok(full)
+    }
+
+    /// Waits for [`RECOVERED`] full packets in a row of frames captured after `after`; shows `see` every packet.
+    pub(crate) fn recovered(
+        &mut self,
+        after: Utc,
+        mut see: impl FnMut(&Self, &Packet),
+    ) -> Result<Vec<Received>> {
+        let mut row = Vec::new();
+        self.read_until(RECOVERED, |aggregator, received| {
+            see(aggregator, &received.packet);
+            if !aggregator.is_full(&received.packet) {
+                row.clear();
+            } else if received.packet.time_ns.is_some_and(|time| time > after.as_unix_nanos()) {
+                row.push(received);
+            }
+            row.len()
+        })?;
+        Ok(row)
+    }
+
+    /// Hands packets to `take` until it has `wanted` of those it looks for.
+    fn read_until(&mut self, wanted: usize, mut take: impl FnMut(&Self, Received) -> usize) -> Result<()> {
+        let limit = deadline(PATIENCE);
+        let mut found = 0;
+        while found < wanted {
+            let Some(received) = self.next(limit.saturating_duration_since(now()))? else {
                 bail!(
-                    "only {} of {wanted} packets with a frame of every board within {} s; see aggregator.out and aggregator.err",
-                    full.len(),
+                    "only {found} of {wanted} packets with a frame of every board within {} s; \
+                     see aggregator.out and aggregator.err",
                     PATIENCE.as_secs()
                 )
             };
-            if self.is_full(&received.packet) {
-                full.push(received);
-            } else if in_a_row {
-                full.clear();
-            }
+            found = take(self, received);
         }
-        Ok(full)
+        Ok(())
     }
 
     /// Forgets the packets that wait to be read.
     pub(crate) fn skip_waiting(&self) {
         self.child.skip_waiting();
     }
+}
+
+fn has_frame(packet: &Packet, camera: &str) -> bool {
+    packet.frames.iter().any(|frame| frame.camera == camera && frame.status == "okay")
 }
 
 /// What good packets looked like.
