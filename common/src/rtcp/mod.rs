@@ -1,6 +1,6 @@
 //! RTCP (RFC 3550 section 6): compound packets in and out, built on `rtcp-types`.
 //!
-//! [`parse`] checks a whole datagram and gives [`RtcpPacket`]s that own their data; [`write`] is its
+//! [`parse`] checks a whole datagram and gives [`RtcpPacket`]s that own their data; [`write()`] is its
 //! inverse. [`ClockInfo`] is our own APP packet `FLCK`. When reports are sent and what they say is the
 //! business of [`crate::rtp::session`].
 
