@@ -5,6 +5,8 @@
 //! than they are told, never panic on what a device or file says, and look for a camera that went
 //! away themselves. Encoding and sending do not live here.
 
+mod convert;
+mod jpeg;
 mod pace;
 mod picture;
 mod spec;

@@ -147,6 +147,11 @@ impl I420 {
         let (cb, cr) = chroma.split_at_mut(v - u);
         (luma, cb, cr)
     }
+
+    /// The whole buffer: the three planes one after the other.
+    pub(crate) fn data_mut(&mut self) -> &mut [u8] {
+        &mut self.data
+    }
 }
 
 impl Drop for I420 {
