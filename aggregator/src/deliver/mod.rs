@@ -147,7 +147,27 @@ pub struct Frame {
     /// Counts the camera's frames as received, from 0.
     pub sequence: u64,
     /// The decoded picture; empty unless a decoder has filled it.
-    pub picture: OnceLock<Picture>,
+    pub picture: OnceLock<Decoded>,
+}
+
+impl Frame {
+    /// The decoded picture, if a decoder made one.
+    #[must_use]
+    pub fn decoded(&self) -> Option<&Picture> {
+        match self.picture.get()? {
+            Decoded::Picture(picture) => Some(picture),
+            Decoded::Failed => None,
+        }
+    }
+}
+
+/// What came of decoding a frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decoded {
+    /// The picture.
+    Picture(Picture),
+    /// It does not decode, or the decoder was too slow for it.
+    Failed,
 }
 
 /// A decoded picture: planar YUV 4:2:0, without padding between rows.

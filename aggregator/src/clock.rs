@@ -1,0 +1,67 @@
+//! The only place in the aggregator that reads a clock.
+#![expect(clippy::disallowed_methods, reason = "this is the aggregator's clock reader")]
+
+use framelock_common::time::{HostTime, Span, Utc};
+use rustix::time::{ClockId, Timespec, clock_gettime};
+
+use crate::timestamp::HostClock;
+
+/// A kernel receive timestamp older than this, or from the future, is not believed: the wall clock
+/// was stepped between the datagram's arrival and now.
+const MAX_AGE: Span = Span::from_secs(2);
+
+/// This machine's `CLOCK_MONOTONIC`.
+#[must_use]
+pub fn now() -> HostTime {
+    HostTime::from_nanos(nanos(clock_gettime(ClockId::Monotonic)))
+}
+
+/// A fresh reading of both clocks of this machine: `CLOCK_REALTIME` between two reads of
+/// `CLOCK_MONOTONIC`, the closest of three.
+#[must_use]
+pub fn sandwich() -> HostClock {
+    let read = || {
+        let before = nanos(clock_gettime(ClockId::Monotonic));
+        let utc = nanos(clock_gettime(ClockId::Realtime));
+        let after = nanos(clock_gettime(ClockId::Monotonic));
+        (after - before, before, utc)
+    };
+    let (width, before, utc) = (0..3).map(|_| read()).min().unwrap_or_else(read);
+    let middle = HostTime::from_nanos(before + width / 2);
+    HostClock::new(middle, Utc::from_unix_nanos(utc), Span::from_nanos(width / 2 + 1))
+}
+
+/// The monotonic instant of a kernel receive timestamp (`SO_TIMESTAMPNS`, in `CLOCK_REALTIME`), by
+/// `clock` read just after the datagram was taken; `now` if the timestamp cannot be right.
+#[must_use]
+pub fn kernel_arrival(kernel: Option<std::time::Duration>, clock: &HostClock, now: HostTime) -> HostTime {
+    let Some(ns) = kernel.and_then(|since_epoch| i64::try_from(since_epoch.as_nanos()).ok()) else {
+        return now;
+    };
+    let arrival = clock.host_at(Utc::from_unix_nanos(ns));
+    let age = now - arrival;
+    if age < Span::ZERO || age > MAX_AGE { now } else { arrival }
+}
+
+fn nanos(time: Timespec) -> i64 {
+    time.tv_sec.saturating_mul(1_000_000_000).saturating_add(i64::from(time.tv_nsec))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn kernel_stamps_become_monotonic_unless_the_clock_was_stepped() {
+        let now = HostTime::from_nanos(50_000_000_000);
+        let clock = HostClock::new(now, Utc::from_unix_nanos(1_790_000_000_000_000_000), Span::ZERO);
+        let stamp = |ms| Some(Duration::from_millis(1_790_000_000_000 + ms));
+        assert_eq!(kernel_arrival(stamp(0), &clock, now), now);
+        let earlier = kernel_arrival(Some(Duration::from_nanos(1_789_999_999_999_999_000)), &clock, now);
+        assert_eq!(now - earlier, Span::from_nanos(1_000));
+        assert_eq!(kernel_arrival(stamp(3_600_000), &clock, now), now, "from the future");
+        assert_eq!(kernel_arrival(Some(Duration::ZERO), &clock, now), now, "decades old");
+        assert_eq!(kernel_arrival(None, &clock, now), now);
+    }
+}

@@ -1,0 +1,278 @@
+//! Settings of the aggregator, from a TOML file, from flags or built by a program.
+
+use std::path::Path;
+
+use framelock_common::config::{self, ConfigError};
+use framelock_common::time::Span;
+use serde::Deserialize;
+
+use crate::deliver::CameraName;
+use crate::source::{Protocol, SourceSpec, SpecError};
+use crate::sync::{SyncConfig, SyncConfigError};
+
+/// How many senders of one `*` source may become cameras, unless set.
+pub const DEFAULT_MAX_CAMERAS: usize = 64;
+/// Packets kept for a slow consumer, unless set: the newest two seconds at 30 a second.
+pub const DEFAULT_QUEUE: usize = 60;
+/// The longest camera name, in characters.
+const MAX_NAME: usize = 64;
+
+/// A camera and where it comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CameraConfig {
+    /// Its name; `None` (written `*`) makes every sender that arrives a camera.
+    pub name: Option<CameraName>,
+    /// Where its stream arrives.
+    pub source: SourceSpec,
+}
+
+/// Everything that can be set.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The sources, in the order in which their cameras appear in packets.
+    pub cameras: Vec<CameraConfig>,
+    /// The synchronizer's settings.
+    pub sync: SyncConfig,
+    /// Packets kept for a slow consumer; the oldest gives way and is counted.
+    pub queue: usize,
+    /// How many senders of one `*` source may become cameras.
+    pub max_cameras: usize,
+    /// Whether to decode.
+    pub decode: bool,
+    /// Where `run` writes packets.
+    pub output: Output,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            cameras: Vec::new(),
+            sync: SyncConfig::default(),
+            queue: DEFAULT_QUEUE,
+            max_cameras: DEFAULT_MAX_CAMERAS,
+            decode: false,
+            output: Output::None,
+        }
+    }
+}
+
+/// Where `framelock-aggregator run` writes packets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Output {
+    /// Nowhere: receive, synchronize and log.
+    #[default]
+    None,
+    /// One JSON object a line on standard output.
+    Stdout,
+}
+
+/// What is wrong with settings.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// The file cannot be read.
+    #[error("{path}: {source}")]
+    Read {
+        /// The file.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is not what it should be.
+    #[error(transparent)]
+    Syntax(#[from] ConfigError),
+    /// Nothing to receive from.
+    #[error("no camera: add one with --camera NAME=SOURCE, for example --camera left=rtp://:5000, or in the configuration file")]
+    NoCamera,
+    /// A camera is not written as NAME=SOURCE.
+    #[error("camera \"{0}\": write it as NAME=SOURCE, for example left=rtp://:5000")]
+    CameraSyntax(String),
+    /// A camera name that cannot be one.
+    #[error("camera name {0:?}: use 1 to 64 printable characters")]
+    Name(String),
+    /// `*` where only one camera can be.
+    #[error("camera \"*\" needs an rtp:// source: {0} has no way to name its senders")]
+    Wildcard(SourceSpec),
+    /// Two cameras of one name.
+    #[error("two cameras are called \"{0}\"; give each its own name")]
+    DuplicateName(CameraName),
+    /// Two sources on one port.
+    #[error("two cameras use UDP port {0}; give each its own, or take every sender of one port with *=rtp://:{0}")]
+    DuplicatePort(u16),
+    /// A source that cannot be.
+    #[error(transparent)]
+    Source(#[from] SpecError),
+    /// A policy or rate that cannot be.
+    #[error(transparent)]
+    Sync(#[from] SyncConfigError),
+    /// A number out of its range.
+    #[error("{key} must be {range}")]
+    Range {
+        /// The key.
+        key: &'static str,
+        /// What is possible.
+        range: &'static str,
+    },
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct File {
+    policy: Option<String>,
+    rate: Option<String>,
+    #[serde(default, deserialize_with = "config::de::optional_duration")]
+    max_wait: Option<Span>,
+    queue: Option<usize>,
+    max_cameras: Option<usize>,
+    #[serde(default)]
+    decode: bool,
+    #[serde(default)]
+    output: Output,
+    #[serde(default)]
+    camera: Vec<FileCamera>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct FileCamera {
+    name: String,
+    source: String,
+}
+
+impl Settings {
+    /// Reads a configuration file.
+    ///
+    /// # Errors
+    /// When it cannot be read or is wrong; the error says where.
+    pub fn read(path: &Path) -> Result<Self, SettingsError> {
+        let shown = || path.display().to_string();
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| SettingsError::Read { path: shown(), source })?;
+        Self::parse(&text, path)
+    }
+
+    /// Reads the `text` of the configuration file `path`.
+    ///
+    /// # Errors
+    /// When it is wrong; the error says where.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, SettingsError> {
+        let file: File = config::parse(text, path)?;
+        let mut settings = Self { decode: file.decode, output: file.output, ..Self::default() };
+        if let Some(policy) = file.policy {
+            settings.sync.policy = policy.parse()?;
+        }
+        if let Some(rate) = file.rate {
+            settings.sync.rate = rate.parse()?;
+        }
+        settings.sync.max_wait = file.max_wait;
+        settings.queue = file.queue.unwrap_or(settings.queue);
+        settings.max_cameras = file.max_cameras.unwrap_or(settings.max_cameras);
+        for camera in file.camera {
+            settings.add_camera(&camera.name, &camera.source)?;
+        }
+        Ok(settings)
+    }
+
+    /// Adds a camera; the name `*` makes every sender that arrives one.
+    ///
+    /// # Errors
+    /// When the name or the source cannot be.
+    pub fn add_camera(&mut self, name: &str, source: &str) -> Result<(), SettingsError> {
+        let source: SourceSpec = source.parse()?;
+        let name = match name {
+            "*" if source.protocol != Protocol::Rtp => return Err(SettingsError::Wildcard(source)),
+            "*" => None,
+            _ => Some(camera_name(name)?),
+        };
+        self.cameras.push(CameraConfig { name, source });
+        Ok(())
+    }
+
+    /// Adds a camera written as `NAME=SOURCE`.
+    ///
+    /// # Errors
+    /// When it is not written so, or the name or the source cannot be.
+    pub fn add_camera_flag(&mut self, text: &str) -> Result<(), SettingsError> {
+        let (name, source) =
+            text.split_once('=').ok_or_else(|| SettingsError::CameraSyntax(text.to_owned()))?;
+        self.add_camera(name, source)
+    }
+
+    /// Checks what only the whole can tell.
+    ///
+    /// # Errors
+    /// When there is no camera, a name or port is used twice, or a number is out of range.
+    pub fn check(&self) -> Result<(), SettingsError> {
+        if self.cameras.is_empty() {
+            return Err(SettingsError::NoCamera);
+        }
+        for (index, camera) in self.cameras.iter().enumerate() {
+            let before = &self.cameras[..index];
+            if let Some(name) = &camera.name
+                && before.iter().any(|other| other.name.as_ref() == Some(name))
+            {
+                return Err(SettingsError::DuplicateName(name.clone()));
+            }
+            if before.iter().any(|other| other.source.bind == camera.source.bind) {
+                return Err(SettingsError::DuplicatePort(camera.source.bind.port()));
+            }
+        }
+        let range = |ok: bool, key, range| if ok { Ok(()) } else { Err(SettingsError::Range { key, range }) };
+        range((1..=100_000).contains(&self.queue), "queue", "1 to 100000")?;
+        range((1..=1_024).contains(&self.max_cameras), "max-cameras", "1 to 1024")?;
+        let wait = self.sync.max_wait.unwrap_or(Span::ZERO);
+        range(wait >= Span::ZERO && wait <= Span::from_secs(60), "max-wait", "0ms to 60s")
+    }
+}
+
+fn camera_name(name: &str) -> Result<CameraName, SettingsError> {
+    let good = !name.trim().is_empty() && name.chars().count() <= MAX_NAME;
+    if good && !name.chars().any(char::is_control) {
+        Ok(CameraName::new(name))
+    } else {
+        Err(SettingsError::Name(name.chars().take(MAX_NAME).collect()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Settings, SettingsError> {
+        let settings = Settings::parse(text, Path::new("a.toml"))?;
+        settings.check()?;
+        Ok(settings)
+    }
+
+    #[test]
+    fn the_shipped_example_is_valid() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/aggregator.example.toml");
+        Settings::read(&path).unwrap().check().unwrap();
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_with_the_nearest_known_one() {
+        let error = parse("polcy = \"tightest\"").unwrap_err().to_string();
+        assert_eq!(error, "a.toml:1: unknown key \"polcy\"; did you mean \"policy\"?");
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused_with_what_can() {
+        let camera = "[[camera]]\nname = \"a\"\nsource = \"rtp://:5000\"\n";
+        for (text, says) in [
+            (String::new(), "no camera"),
+            (format!("{camera}{camera}"), "two cameras are called \"a\""),
+            (format!("{camera}{}", camera.replace("\"a\"", "\"b\"")), "two cameras use UDP port 5000"),
+            (format!("queue = 0\n{camera}"), "queue must be 1 to 100000"),
+            (format!("max-cameras = 0\n{camera}"), "max-cameras must be"),
+            (format!("max-wait = \"2h\"\n{camera}"), "max-wait must be"),
+            (format!("policy = \"best\"\n{camera}"), "not a policy"),
+            (camera.replace("rtp://", "srt://"), "unknown kind of source"),
+            (camera.replace("\"a\"", "\"\""), "camera name"),
+            (camera.replace("\"a\"", "\"*\"").replace("rtp", "udp"), "needs an rtp:// source"),
+        ] {
+            let error = parse(&text).expect_err(&text).to_string();
+            assert!(error.contains(says), "{error}");
+        }
+    }
+}

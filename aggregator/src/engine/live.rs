@@ -1,0 +1,200 @@
+//! The thin loop between sockets and the engine, on a thread of its own.
+//!
+//! Nothing is decided here: datagrams go in with their arrival times, what the engine has to say goes
+//! out, and time is told when it is due.
+
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use framelock_common::time::{HostTime, Span};
+use tokio::sync::mpsc::Receiver;
+
+use super::{Engine, PortIndex};
+use crate::aggregator::Shared;
+use crate::clock;
+use crate::decode::{self, DecodeError, DecodeWorker};
+use crate::deliver::{Decoded, Frame};
+use crate::source::socket::{Batch, SocketError, UdpPort};
+use crate::source::{Channel, SourceSpec};
+use crate::sync::CameraIndex;
+
+/// How often the status that consumers see is renewed.
+const STATUS_INTERVAL: Span = Span::from_millis(250);
+/// Batches read from one socket before the others get their turn.
+const BATCHES_IN_A_ROW: usize = 4;
+
+/// What the loop can be told.
+#[derive(Clone, Copy, Debug)]
+pub enum Command {
+    /// Ask a camera's sender for a key frame.
+    KeyFrame(CameraIndex),
+    /// Come to an end.
+    Stop,
+}
+
+/// The sockets of all sources.
+#[derive(Debug)]
+pub struct Sockets {
+    ports: Vec<(PortIndex, Channel, UdpPort)>,
+}
+
+impl Sockets {
+    /// Binds every source. RTCP's own port is done without where something else has it: RTCP also
+    /// travels on the RTP port.
+    ///
+    /// # Errors
+    /// When a source's port cannot be had.
+    pub fn bind(sources: &[SourceSpec]) -> Result<Self, SocketError> {
+        let mut ports = Vec::new();
+        for (index, source) in sources.iter().enumerate() {
+            ports.push((index, Channel::Main, UdpPort::bind(source.bind)?));
+        }
+        for (index, source) in sources.iter().enumerate() {
+            let Some(rtcp) = source.rtcp_port() else { continue };
+            match UdpPort::bind(SocketAddr::new(source.bind.ip(), rtcp)) {
+                Ok(port) => ports.push((index, Channel::Rtcp, port)),
+                Err(error) => {
+                    tracing::info!(%source, %error, "no RTCP on the port above; it is taken on the RTP port only");
+                }
+            }
+        }
+        Ok(Self { ports })
+    }
+
+    /// Waits until a socket may have something.
+    async fn readable(&self) -> io::Result<()> {
+        let any = |context: &mut Context<'_>| {
+            // Every socket must be asked, so that each of them can wake us.
+            let mut ready = Poll::Pending;
+            for (_, _, port) in &self.ports {
+                if let Poll::Ready(result) = port.poll_readable(context) {
+                    ready = Poll::Ready(result);
+                }
+            }
+            ready
+        };
+        poll_fn(any).await
+    }
+
+    fn receive(&self, engine: &mut Engine, batch: &mut Batch) {
+        for (index, channel, port) in &self.ports {
+            for _ in 0..BATCHES_IN_A_ROW {
+                let each = |datagram: &[u8], from, arrival, host: &_| {
+                    engine.handle_datagram(*index, *channel, from, datagram, arrival, host);
+                };
+                match port.receive(batch, each) {
+                    Ok(0) => break,
+                    Ok(_) => {}
+                    Err(error) => {
+                        // ICMP errors of what we sent come back here; the socket works on.
+                        tracing::debug!(address = %port.address(), %error, "receive");
+                        break;
+                    }
+                }
+            }
+        }
+    }
+
+    fn send(&self, engine: &mut Engine, now: HostTime) {
+        while let Some((index, transmit)) = engine.poll_transmit(now) {
+            let port = self.ports.iter().find(|(i, c, _)| (*i, *c) == (index, transmit.channel));
+            if let Some((_, _, port)) = port
+                && let Err(error) = port.send(transmit.to, &transmit.datagram)
+            {
+                tracing::debug!(to = %transmit.to, %error, "RTCP not sent");
+            }
+        }
+    }
+}
+
+/// Runs the engine on `sockets` until told to stop.
+pub(crate) async fn run(
+    mut engine: Engine,
+    sockets: Sockets,
+    shared: Arc<Shared>,
+    mut commands: Receiver<Command>,
+) {
+    let mut batch = Batch::default();
+    let mut workers = Workers { workers: Vec::new(), shared: shared.clone() };
+    let mut status_due = clock::now();
+    loop {
+        let now = clock::now();
+        let due = engine.poll_timeout().map_or(status_due, |due| due.min(status_due));
+        tokio::select! {
+            // Datagrams first: a timeout must not overtake what has already arrived.
+            biased;
+            command = commands.recv() => match command {
+                Some(Command::KeyFrame(camera)) => engine.request_key_frame(camera),
+                Some(Command::Stop) | None => break,
+            },
+            ready = sockets.readable() => {
+                if let Err(error) = ready {
+                    tracing::debug!(%error, "waiting for datagrams");
+                }
+                sockets.receive(&mut engine, &mut batch);
+            }
+            () = sleep(due - now) => {}
+        }
+        let now = clock::now();
+        if engine.poll_timeout().is_some_and(|due| due <= now) {
+            engine.handle_timeout(now, &clock::sandwich());
+        }
+        sockets.send(&mut engine, now);
+        while let Some((camera, frame)) = engine.poll_decode() {
+            workers.submit(camera, frame);
+        }
+        while let Some(packet) = engine.poll_packet() {
+            shared.push(packet);
+        }
+        if now >= status_due {
+            status_due = now + STATUS_INTERVAL;
+            shared.set_status(engine.status());
+        }
+    }
+    shared.set_status(engine.status());
+}
+
+async fn sleep(span: Span) {
+    match span.to_duration() {
+        Duration::ZERO => tokio::task::yield_now().await,
+        duration => tokio::time::sleep(duration).await,
+    }
+}
+
+/// The decoding threads, by camera.
+struct Workers {
+    workers: Vec<Option<DecodeWorker>>,
+    shared: Arc<Shared>,
+}
+
+impl Workers {
+    fn submit(&mut self, camera: CameraIndex, frame: Arc<Frame>) {
+        let index = camera.get();
+        while self.workers.len() <= index {
+            let started = self.start(CameraIndex::new(self.workers.len()));
+            let worker = started.inspect_err(|error| tracing::error!(%error, "frames are not decoded")).ok();
+            self.workers.push(worker);
+        }
+        match &mut self.workers[index] {
+            Some(worker) => worker.submit(frame),
+            None => {
+                let _ = frame.picture.set(Decoded::Failed);
+            }
+        }
+    }
+
+    fn start(&self, camera: CameraIndex) -> Result<DecodeWorker, DecodeError> {
+        let shared = self.shared.clone();
+        let notify = Box::new(move |failed: bool| {
+            shared.decoded();
+            if failed {
+                shared.command(Command::KeyFrame(camera));
+            }
+        });
+        DecodeWorker::start(camera.get(), decode::open()?, notify)
+    }
+}

@@ -1,0 +1,297 @@
+//! The aggregator without its sockets: datagrams with their arrival times in, frame packets out.
+//!
+//! Sans-IO: it is told the time and the host's clock, so the same engine runs live, over a capture file
+//! and under simulated networks. Live sockets are in [`live`]; capture files in [`offline`].
+
+pub mod live;
+pub mod offline;
+mod status;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use framelock_common::time::HostTime;
+
+pub use status::{CameraStatus, LastFrame};
+
+use crate::config::{CameraConfig, Settings};
+use crate::deliver::{CameraName, Frame, Packet};
+use crate::source::{
+    Channel, DownReason, PortEvent, Protocol, RtpPort, SourceSpec, StreamOutput, Transmit, TsPort,
+};
+use crate::sync::{CameraIndex, SourceState, SyncCamera, SyncEvent, SyncFrame, Synchronizer};
+use crate::timestamp::HostClock;
+
+/// Frames that may wait for [`Engine::poll_decode`]; nobody who decodes lets it get there.
+const MAX_DECODE: usize = 1_024;
+
+/// Which source of the settings a datagram belongs to: the n-th.
+pub type PortIndex = usize;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Engine {
+    ports: Vec<Port>,
+    cameras: Vec<Camera>,
+    sync: Synchronizer<Arc<Frame>>,
+    now: HostTime,
+    decode: Option<VecDeque<(CameraIndex, Arc<Frame>)>>,
+}
+
+#[derive(Debug)]
+struct Port {
+    spec: SourceSpec,
+    kind: Kind,
+    /// The engine's camera of each of the port's.
+    cameras: Vec<usize>,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Rtp(Box<RtpPort>),
+    Ts(Box<TsPort>),
+}
+
+#[derive(Debug)]
+struct Camera {
+    name: CameraName,
+    port: PortIndex,
+    /// Its place among the cameras of the port.
+    place: usize,
+    state: SourceState,
+    last: Option<LastFrame>,
+}
+
+impl Engine {
+    /// An engine for `settings`. `seed` makes our SSRCs: unpredictable live, fixed in tests.
+    #[must_use]
+    pub fn new(settings: &Settings, seed: u64) -> Self {
+        let mut engine = Self {
+            ports: Vec::new(),
+            cameras: Vec::new(),
+            sync: Synchronizer::new(&settings.sync, Vec::new()),
+            now: HostTime::from_nanos(0),
+            decode: settings.decode.then(VecDeque::new),
+        };
+        for (index, camera) in settings.cameras.iter().enumerate() {
+            engine.add_port(index, camera, settings.max_cameras, seed);
+        }
+        engine
+    }
+
+    fn add_port(&mut self, index: PortIndex, camera: &CameraConfig, max_cameras: usize, seed: u64) {
+        #[expect(clippy::cast_possible_truncation, reason = "32 of the seed's bits are enough")]
+        let ssrc = (seed.rotate_left(7) as u32).wrapping_add(0x9e37_79b9_u32.wrapping_mul(index as u32 + 1));
+        let kind = match (camera.source.protocol, &camera.name) {
+            (Protocol::UdpTs, _) => Kind::Ts(Box::default()),
+            (Protocol::Rtp, Some(_)) => Kind::Rtp(Box::new(RtpPort::single(ssrc))),
+            (Protocol::Rtp, None) => Kind::Rtp(Box::new(RtpPort::many(max_cameras, ssrc))),
+        };
+        self.ports.push(Port { spec: camera.source, kind, cameras: Vec::new() });
+        if let Some(name) = &camera.name {
+            self.add_camera(index, name.clone());
+        }
+    }
+
+    fn add_camera(&mut self, port: PortIndex, name: CameraName) {
+        let place = self.ports[port].cameras.len();
+        self.ports[port].cameras.push(self.cameras.len());
+        self.cameras.push(Camera { name, port, place, state: SourceState::Starting, last: None });
+        let index = self.sync.add_camera(SyncCamera::default());
+        debug_assert_eq!(index.get() + 1, self.cameras.len());
+    }
+
+    /// The sources to listen on, by [`PortIndex`].
+    pub fn sources(&self) -> impl ExactSizeIterator<Item = SourceSpec> {
+        self.ports.iter().map(|port| port.spec)
+    }
+
+    /// A datagram arrived on one of the ports.
+    pub fn handle_datagram(
+        &mut self,
+        port: PortIndex,
+        channel: Channel,
+        from: SocketAddr,
+        datagram: &[u8],
+        arrival: HostTime,
+        host: &HostClock,
+    ) {
+        self.now = self.now.max(arrival);
+        match &mut self.ports[port].kind {
+            Kind::Rtp(rtp) => rtp.handle_datagram(channel, from, datagram, arrival, host),
+            Kind::Ts(ts) => ts.handle_datagram(from, datagram, arrival, host),
+        }
+        self.handle_port_events(port, host);
+        self.log_sync_events();
+    }
+
+    /// Does what is due at `now`.
+    pub fn handle_timeout(&mut self, now: HostTime, host: &HostClock) {
+        self.now = self.now.max(now);
+        for port in 0..self.ports.len() {
+            match &mut self.ports[port].kind {
+                Kind::Rtp(rtp) => rtp.handle_timeout(now, host),
+                Kind::Ts(ts) => ts.handle_timeout(now),
+            }
+            self.handle_port_events(port, host);
+        }
+        self.sync.handle_timeout(self.now);
+        self.log_sync_events();
+    }
+
+    /// Nothing will arrive any more: delivers what is left.
+    pub fn finish(&mut self) {
+        self.sync.finish(self.now);
+    }
+
+    /// When to call [`Self::handle_timeout`] if nothing arrives.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<HostTime> {
+        let ports = self.ports.iter().filter_map(|port| match &port.kind {
+            Kind::Rtp(rtp) => rtp.poll_timeout(),
+            Kind::Ts(ts) => ts.poll_timeout(),
+        });
+        ports.chain(self.sync.poll_timeout()).min()
+    }
+
+    /// The next datagram to send.
+    pub fn poll_transmit(&mut self, now: HostTime) -> Option<(PortIndex, Transmit)> {
+        self.ports.iter_mut().enumerate().find_map(|(index, port)| match &mut port.kind {
+            Kind::Rtp(rtp) => Some((index, rtp.poll_transmit(now)?)),
+            Kind::Ts(_) => None,
+        })
+    }
+
+    /// The next good frame in its camera's decoding order, where the settings ask for decoding.
+    pub fn poll_decode(&mut self) -> Option<(CameraIndex, Arc<Frame>)> {
+        self.decode.as_mut()?.pop_front()
+    }
+
+    /// The next packet.
+    pub fn poll_packet(&mut self) -> Option<Packet> {
+        let set = self.sync.poll_set()?;
+        let cameras = &self.cameras;
+        Some(Packet::from_set(set, |index| cameras[index.get()].name.clone()))
+    }
+
+    /// Asks a camera's sender for a key frame, if it can be asked.
+    pub fn request_key_frame(&mut self, camera: CameraIndex) {
+        let Some(camera) = self.cameras.get(camera.get()) else { return };
+        if let Kind::Rtp(rtp) = &mut self.ports[camera.port].kind {
+            rtp.request_key_frame(camera.place, self.now);
+        }
+    }
+
+    /// What is known of every camera, in configured order.
+    pub fn status(&mut self) -> Vec<CameraStatus> {
+        let (ports, sync) = (&mut self.ports, &self.sync);
+        let of = |(index, camera): (usize, &Camera)| CameraStatus {
+            name: camera.name.clone(),
+            state: camera.state,
+            stream: match &mut ports[camera.port].kind {
+                Kind::Rtp(rtp) => rtp.status(camera.place),
+                Kind::Ts(ts) => ts.status(),
+            },
+            sync: sync.stats(CameraIndex::new(index)).unwrap_or_default(),
+            last: camera.last,
+        };
+        self.cameras.iter().enumerate().map(of).collect()
+    }
+
+    fn handle_port_events(&mut self, port: PortIndex, host: &HostClock) {
+        loop {
+            let event = match &mut self.ports[port].kind {
+                Kind::Rtp(rtp) => rtp.poll_event(),
+                Kind::Ts(ts) => ts.poll_event(),
+            };
+            match event {
+                None => return,
+                Some(PortEvent::Camera(name)) => {
+                    let name = self.unique(name);
+                    tracing::info!(camera = %name, source = %self.ports[port].spec, "a new sender is a camera now");
+                    self.add_camera(port, name);
+                }
+                Some(PortEvent::Taken(place, address)) => {
+                    let camera = &self.cameras[self.ports[port].cameras[place]];
+                    tracing::info!(camera = %camera.name, %address, "receiving");
+                }
+                Some(PortEvent::Down(place, reason)) => {
+                    self.set_state(self.ports[port].cameras[place], SourceState::Broken, Some(reason));
+                }
+                Some(PortEvent::Output(place, output)) => {
+                    self.handle_output(self.ports[port].cameras[place], output, host);
+                }
+            }
+        }
+    }
+
+    fn handle_output(&mut self, camera: usize, output: StreamOutput, host: &HostClock) {
+        let index = CameraIndex::new(camera);
+        match output {
+            StreamOutput::Decode(frame) => {
+                if let Some(queue) = &mut self.decode
+                    && queue.len() < MAX_DECODE
+                {
+                    queue.push_back((index, frame));
+                }
+            }
+            StreamOutput::Frame(frame) => {
+                self.set_state(camera, SourceState::Live, None);
+                self.cameras[camera].last = Some(LastFrame::of(&frame, host));
+                let frame = SyncFrame { time: frame.time.utc, payload: frame };
+                self.sync.handle_frame(index, frame, self.now);
+            }
+            StreamOutput::ReadError(time) => {
+                self.set_state(camera, SourceState::Live, None);
+                self.sync.handle_read_error(index, Some(time), self.now);
+            }
+        }
+    }
+
+    fn set_state(&mut self, camera: usize, state: SourceState, reason: Option<DownReason>) {
+        let known = &mut self.cameras[camera];
+        if known.state == state {
+            return;
+        }
+        known.state = state;
+        match reason {
+            Some(DownReason::Goodbye) => tracing::info!(camera = %known.name, "the sender said goodbye"),
+            Some(DownReason::Silent) => {
+                tracing::warn!(camera = %known.name, "nothing arrives any more; still listening");
+            }
+            None => tracing::info!(camera = %known.name, "live"),
+        }
+        self.sync.handle_source_state(CameraIndex::new(camera), state, self.now);
+    }
+
+    fn unique(&self, name: String) -> CameraName {
+        let taken = |name: &str| self.cameras.iter().any(|camera| camera.name.as_str() == name);
+        if !taken(&name) {
+            return CameraName::new(&name);
+        }
+        // There are fewer cameras than numbers to try.
+        let free = (2..).map(|n| format!("{name}-{n}")).find(|candidate| !taken(candidate));
+        CameraName::new(&free.unwrap_or(name))
+    }
+
+    fn log_sync_events(&mut self) {
+        while let Some(event) = self.sync.poll_event() {
+            let name = |index: CameraIndex| &self.cameras[index.get()].name;
+            match event {
+                SyncEvent::ClockStep { camera, by } => {
+                    tracing::warn!(camera = %name(camera), %by, "capture times jumped");
+                }
+                SyncEvent::Reference { camera } => {
+                    tracing::info!(camera = %name(camera), "packets are anchored on this camera");
+                }
+                SyncEvent::Late { camera } => {
+                    tracing::info!(camera = %name(camera), "late: not waited for any more");
+                }
+                SyncEvent::InTime { camera } => tracing::info!(camera = %name(camera), "in time again"),
+            }
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! Sources: what arrives on a port, one module per kind, and how it becomes the frames of a camera.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`spec`](SourceSpec) | how a source is written |
+//! | `rtp_port`, `rtp_stream` | RTP and RTCP of many senders on one port: who owns which camera, sessions, feedback |
+//! | `ts_port` | MPEG-TS straight in UDP |
+//! | `unit` | payloads to access units |
+//! | `pipeline`, `gate`, `reorder` | access units to frames: good or not, capture time, presentation order |
+//! | [`socket`] | UDP sockets (I/O) |
+//! | [`pcap`] | datagrams out of a capture file |
+//!
+//! All but [`socket`] is sans-IO: datagrams come in with their arrival time.
+
+mod gate;
+mod owner;
+pub mod pcap;
+mod pipeline;
+mod reorder;
+mod rtp_port;
+mod rtp_stream;
+pub mod socket;
+mod spec;
+mod ts_port;
+mod unit;
+
+use std::net::SocketAddr;
+
+use framelock_common::time::Span;
+
+pub use pipeline::{FrameStats, StreamOutput};
+pub use rtp_port::{PortCounters, RtpPort};
+pub use spec::{Protocol, SourceSpec, SpecError};
+pub use ts_port::TsPort;
+
+/// A source from which nothing arrived for this long is `broken`, until its next good frame. It is
+/// listened to all the time.
+pub const BROKEN_AFTER: Span = Span::from_secs(2);
+
+/// Which of a source's two ports a datagram belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Channel {
+    /// The port itself: RTP with RTCP multiplexed in (RFC 5761), or MPEG-TS.
+    Main,
+    /// The RTCP port, one above (RFC 3550 section 11).
+    Rtcp,
+}
+
+/// A datagram to send from one of a source's ports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transmit {
+    /// From which port.
+    pub channel: Channel,
+    /// To whom.
+    pub to: SocketAddr,
+    /// What.
+    pub datagram: Vec<u8>,
+}
+
+/// Something that happened on a port.
+#[derive(Clone, Debug)]
+pub enum PortEvent {
+    /// A sender that was not known before becomes the port's next camera, named so.
+    Camera(String),
+    /// The n-th camera of the port gave something.
+    Output(usize, StreamOutput),
+    /// The n-th camera of the port went silent or said goodbye.
+    Down(usize, DownReason),
+    /// The n-th camera of the port has another sender now: times may start anew.
+    Taken(usize, SocketAddr),
+}
+
+/// Why a camera is down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DownReason {
+    /// The sender said so (RTCP BYE).
+    Goodbye,
+    /// Nothing arrived for [`BROKEN_AFTER`].
+    Silent,
+}
+
+/// What is known of a camera's stream, for status displays.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StreamStatus {
+    /// The sender's address.
+    pub address: Option<SocketAddr>,
+    /// Datagrams that arrived.
+    pub packets: u64,
+    /// Their bytes, without headers below RTP.
+    pub bytes: u64,
+    /// RTP packets that never came.
+    pub lost: u64,
+    /// RTP packets that came twice.
+    pub duplicates: u64,
+    /// RTP packets that came out of order and were put right.
+    pub reordered: u64,
+    /// Datagrams that could not be read.
+    pub malformed: u64,
+    /// Interarrival jitter (RFC 3550 section 6.4.1).
+    pub jitter: Span,
+    /// What became of the frames.
+    pub frames: FrameStats,
+    /// Clock reports that neither those before nor those after agreed with.
+    pub clock_outliers: u64,
+}

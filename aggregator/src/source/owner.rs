@@ -1,0 +1,48 @@
+//! Who may speak for a camera when a second sender appears in its place: the same one restarted, or
+//! another by mistake.
+
+use framelock_common::time::{HostTime, Span};
+
+/// A sender silent for this long has lost its camera to whoever sends in its place.
+const SILENT: Span = Span::from_millis(500);
+
+/// What a newcomer gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ruling {
+    /// The camera: its owner is gone.
+    Take,
+    /// Nothing yet: the owner may be gone or not.
+    Wait,
+    /// Nothing: the owner goes on sending beside it.
+    Refuse,
+}
+
+/// Rules on a newcomer first heard at `first`, while the camera's owner was last heard at `owner`.
+pub(super) fn rule(owner: HostTime, first: HostTime, now: HostTime) -> Ruling {
+    if now - owner >= SILENT {
+        Ruling::Take
+    } else if owner - first >= SILENT {
+        Ruling::Refuse
+    } else {
+        Ruling::Wait
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn at(ms: i64) -> HostTime {
+        HostTime::from_nanos(ms * 1_000_000)
+    }
+
+    #[test]
+    fn a_restarted_sender_takes_over_and_a_second_one_does_not() {
+        // Restart: the owner was last heard at 1000, the newcomer begins at 1100.
+        assert_eq!(rule(at(1_000), at(1_100), at(1_200)), Ruling::Wait);
+        assert_eq!(rule(at(1_000), at(1_100), at(1_500)), Ruling::Take);
+        // Two at once: the owner is heard half a second after the newcomer began.
+        assert_eq!(rule(at(1_590), at(1_100), at(1_600)), Ruling::Wait);
+        assert_eq!(rule(at(1_600), at(1_100), at(1_600)), Ruling::Refuse);
+    }
+}

@@ -1,0 +1,172 @@
+//! Access units to frames: which are good, when they were captured, and in which order to hand them on.
+//! One pipeline per stream, whatever it travelled in.
+
+use std::sync::{Arc, OnceLock};
+
+use framelock_common::h264::{AccessUnitInfo, Inspector};
+use framelock_common::time::{MediaTime, Utc};
+
+use super::gate::{Gate, Verdict};
+use super::reorder::PresentationOrder;
+use super::unit::{AccessUnit, UnitEvent};
+use crate::deliver::{Frame, FrameType};
+use crate::timestamp::{FrameTiming, HostClock, Mapper};
+
+/// What comes out of a stream.
+#[derive(Clone, Debug)]
+pub enum StreamOutput {
+    /// A good frame, in decoding order: for a decoder.
+    Decode(Arc<Frame>),
+    /// A good frame, in presentation order: for the synchronizer.
+    Frame(Arc<Frame>),
+    /// A frame that arrived damaged or cannot be decoded for want of an earlier one; its capture time.
+    ReadError(Utc),
+}
+
+/// Counters of a stream's frames.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FrameStats {
+    /// Good frames.
+    pub good: u64,
+    /// Frames with a hole, or that refer to one that had.
+    pub damaged: u64,
+    /// Frames before the first key frame.
+    pub before_key: u64,
+    /// Access units without a picture.
+    pub empty: u64,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct FramePipeline {
+    inspector: Inspector,
+    gate: Gate,
+    mapper: Mapper,
+    order: PresentationOrder<Arc<Frame>>,
+    reorder_declared: bool,
+    stats: FrameStats,
+    released: Vec<(MediaTime, Arc<Frame>)>,
+}
+
+impl FramePipeline {
+    /// The stream's clock mapping, to feed reports into.
+    pub fn mapper(&mut self) -> &mut Mapper {
+        &mut self.mapper
+    }
+
+    /// Counters.
+    #[must_use]
+    pub fn stats(&self) -> FrameStats {
+        self.stats
+    }
+
+    /// Whether a key frame from the sender would help.
+    #[must_use]
+    pub fn wants_key_frame(&self) -> bool {
+        self.gate.wants_key_frame()
+    }
+
+    /// Nobody saw the frames so far: begin with a key frame, without calling it an error.
+    pub fn rejoin(&mut self) {
+        self.gate = Gate::default();
+    }
+
+    /// Hands on what waits for its turn: the stream ended or starts anew.
+    pub fn flush(&mut self, out: &mut Vec<StreamOutput>) {
+        self.order.flush(&mut self.released);
+        out.extend(self.released.drain(..).map(|(_, frame)| StreamOutput::Frame(frame)));
+    }
+
+    /// Takes the next access unit in decoding order. `number` counts the camera's frames and is moved
+    /// on for every good one.
+    pub fn handle(
+        &mut self,
+        event: UnitEvent,
+        host: &HostClock,
+        number: &mut u64,
+        out: &mut Vec<StreamOutput>,
+    ) {
+        let UnitEvent::Unit(unit) = event else {
+            self.gate.hole();
+            return;
+        };
+        let info = self.inspector.inspect(&unit.data);
+        if info.frame_type.is_none() && unit.complete {
+            self.stats.empty += 1;
+            return;
+        }
+        let stamped = self.mapper.map(&timing(&unit, &info), host);
+        // A key frame whose parameter sets never came is no place to start.
+        let decodable = info.key && info.sps.is_some();
+        match self.gate.judge(unit.complete, decodable) {
+            Verdict::BeforeFirstKey => self.stats.before_key += 1,
+            Verdict::Damaged => {
+                self.stats.damaged += 1;
+                // What waits for its turn was captured before a key frame at the latest; order among
+                // errors and frames is the synchronizer's business.
+                out.push(StreamOutput::ReadError(stamped.time.utc));
+            }
+            Verdict::Good => {
+                self.stats.good += 1;
+                let (presentation, decode) = (unit.presentation, unit.decode);
+                let frame = Arc::new(Frame {
+                    time: stamped.time,
+                    time_source: stamped.source,
+                    frame_type: info.frame_type.map(frame_type),
+                    key: info.key,
+                    width: info.sps.map(|sps| sps.width),
+                    height: info.sps.map(|sps| sps.height),
+                    data: unit.data,
+                    arrival: unit.ended,
+                    sequence: *number,
+                    picture: OnceLock::new(),
+                });
+                *number += 1;
+                out.push(StreamOutput::Decode(frame.clone()));
+                self.present(presentation, decode, frame, &info, out);
+            }
+        }
+    }
+
+    fn present(
+        &mut self,
+        presentation: MediaTime,
+        decode: Option<MediaTime>,
+        frame: Arc<Frame>,
+        info: &AccessUnitInfo,
+        out: &mut Vec<StreamOutput>,
+    ) {
+        // A depth that was learnt holds where the stream declares none.
+        if let Some(depth) = info.sps.and_then(|sps| sps.reorder_frames)
+            && !self.reorder_declared
+        {
+            self.order.set_depth(depth as usize);
+            self.reorder_declared = true;
+        }
+        if info.key {
+            // Nothing decoded before an IDR picture is presented after it.
+            self.order.flush(&mut self.released);
+        }
+        self.order.push(presentation, decode, frame, &mut self.released);
+        out.extend(self.released.drain(..).map(|(_, frame)| StreamOutput::Frame(frame)));
+    }
+}
+
+fn timing(unit: &AccessUnit, info: &AccessUnitInfo) -> FrameTiming {
+    FrameTiming {
+        media: unit.presentation,
+        rtp: unit.rtp,
+        mpegts: unit.mpegts,
+        sei: info.sei_time,
+        arrival: unit.started,
+    }
+}
+
+fn frame_type(kind: framelock_common::h264::FrameType) -> FrameType {
+    use framelock_common::h264::FrameType as Kind;
+    match kind {
+        Kind::I => FrameType::I,
+        Kind::P => FrameType::P,
+        Kind::B => FrameType::B,
+    }
+}

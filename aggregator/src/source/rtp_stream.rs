@@ -1,0 +1,265 @@
+//! One RTP stream: one SSRC from one address, from datagrams to frames and back to RTCP.
+
+use std::net::SocketAddr;
+
+use framelock_common::rtp::session::{Packet, ReceiveConfig, ReceiveEvent, ReceiveSession};
+use framelock_common::time::{HostTime, MediaTime, Span, Utc};
+
+use super::pipeline::{FramePipeline, StreamOutput};
+use super::unit::{Payload, UnitAssembler, UnitEvent};
+use super::{Channel, StreamStatus, Transmit};
+use crate::timestamp::{ClockEvent, HostClock};
+
+/// How long a packet waits for those missing before it.
+const REORDER_WINDOW: Span = Span::from_millis(20);
+/// From one receiver report to the next.
+const RTCP_INTERVAL: Span = Span::from_secs(1);
+/// Ticks a second of the RTP clock, for video always.
+const CLOCK_RATE: u32 = 90_000;
+/// Our own name in RTCP.
+const CNAME: &str = "framelock-aggregator";
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct RtpStream {
+    pub(super) ssrc: u32,
+    /// Where RTP comes from; of a stream known by its RTCP only, where that comes from.
+    pub(super) address: SocketAddr,
+    pub(super) seen_rtp: bool,
+    /// Where to send RTCP, and from which of our ports.
+    feedback: (Channel, SocketAddr),
+    session: ReceiveSession,
+    units: UnitAssembler,
+    pipeline: FramePipeline,
+    pub(super) cname: Option<String>,
+    pub(super) goodbye: bool,
+    pub(super) first: HostTime,
+    pub(super) last: HostTime,
+    packets: u64,
+    bytes: u64,
+    units_out: Vec<UnitEvent>,
+}
+
+impl RtpStream {
+    pub(super) fn new(ssrc: u32, address: SocketAddr, local_ssrc: u32, now: HostTime) -> Self {
+        let config = ReceiveConfig {
+            local_ssrc,
+            cname: CNAME.to_owned(),
+            reorder_window: REORDER_WINDOW,
+            rtcp_interval: RTCP_INTERVAL,
+            clock_rate: CLOCK_RATE,
+        };
+        Self {
+            ssrc,
+            address,
+            seen_rtp: false,
+            feedback: (Channel::Main, address),
+            session: ReceiveSession::new(config),
+            units: UnitAssembler::default(),
+            pipeline: FramePipeline::default(),
+            cname: None,
+            goodbye: false,
+            first: now,
+            last: now,
+            packets: 0,
+            bytes: 0,
+            units_out: Vec::new(),
+        }
+    }
+
+    /// An RTP packet of this stream arrived.
+    pub(super) fn handle_rtp(
+        &mut self,
+        from: SocketAddr,
+        datagram: &[u8],
+        arrival: HostTime,
+        host: &HostClock,
+        number: &mut u64,
+        out: &mut Vec<StreamOutput>,
+    ) {
+        self.heard(datagram, arrival);
+        self.goodbye = false;
+        if !self.seen_rtp || self.address != from {
+            self.seen_rtp = true;
+            self.address = from;
+            if self.feedback.0 == Channel::Main {
+                self.feedback.1 = from;
+            }
+        }
+        if let Err(error) = self.session.handle_rtp(datagram.to_vec(), arrival) {
+            tracing::trace!(%error, ssrc = self.ssrc, "RTP datagram dropped");
+        }
+        self.handle_events(arrival, host, number, out);
+    }
+
+    /// An RTCP compound of this stream's sender arrived.
+    pub(super) fn handle_rtcp(
+        &mut self,
+        channel: Channel,
+        from: SocketAddr,
+        datagram: &[u8],
+        arrival: HostTime,
+        host: &HostClock,
+        number: &mut u64,
+        out: &mut Vec<StreamOutput>,
+    ) {
+        self.heard(datagram, arrival);
+        self.feedback = (channel, from);
+        if let Err(error) = self.session.handle_rtcp(datagram, arrival) {
+            tracing::trace!(%error, ssrc = self.ssrc, "RTCP datagram dropped");
+        }
+        self.handle_events(arrival, host, number, out);
+    }
+
+    /// Time passed.
+    pub(super) fn handle_timeout(
+        &mut self,
+        now: HostTime,
+        host: &HostClock,
+        number: &mut u64,
+        out: &mut Vec<StreamOutput>,
+    ) {
+        self.session.handle_timeout(now);
+        self.handle_events(now, host, number, out);
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<HostTime> {
+        self.session.poll_timeout()
+    }
+
+    /// The next RTCP to send.
+    pub(super) fn poll_transmit(&mut self, now: HostTime) -> Option<Transmit> {
+        let datagram = self.session.poll_rtcp(now)?;
+        Some(Transmit { channel: self.feedback.0, to: self.feedback.1, datagram })
+    }
+
+    /// The stream becomes (again) that of a camera. If frames of it went unseen, begin with a key frame.
+    pub(super) fn adopt(&mut self, unseen: bool, now: HostTime) {
+        if unseen {
+            self.pipeline.rejoin();
+            self.request_key_frame(now);
+        }
+    }
+
+    /// Asks the sender for a key frame, at most as often as the session allows.
+    pub(super) fn request_key_frame(&mut self, now: HostTime) {
+        self.session.request_keyframe(now);
+    }
+
+    /// Hands on what waits for its turn.
+    pub(super) fn flush(&mut self, out: &mut Vec<StreamOutput>) {
+        self.pipeline.flush(out);
+    }
+
+    pub(super) fn status(&mut self) -> StreamStatus {
+        let stats = self.session.stats();
+        StreamStatus {
+            address: Some(self.address),
+            packets: self.packets,
+            bytes: self.bytes,
+            lost: stats.lost,
+            duplicates: stats.duplicates,
+            reordered: stats.reordered,
+            malformed: stats.malformed + stats.rtcp_malformed,
+            jitter: stats.jitter,
+            frames: self.pipeline.stats(),
+            clock_outliers: self.pipeline.mapper().outliers(),
+        }
+    }
+
+    fn heard(&mut self, datagram: &[u8], arrival: HostTime) {
+        self.last = self.last.max(arrival);
+        self.packets += 1;
+        self.bytes += datagram.len() as u64;
+    }
+
+    fn handle_events(
+        &mut self,
+        now: HostTime,
+        host: &HostClock,
+        number: &mut u64,
+        out: &mut Vec<StreamOutput>,
+    ) {
+        let host_now = host.utc_at(now).utc;
+        while let Some(event) = self.session.poll_event() {
+            match event {
+                ReceiveEvent::Packet(packet) => {
+                    self.handle_packet(&packet, host_now);
+                    self.handle_units(now, host, number, out);
+                }
+                ReceiveEvent::Gap { lost } => {
+                    tracing::debug!(lost, ssrc = self.ssrc, "RTP packets lost");
+                    self.units.gap(&mut self.units_out);
+                    self.handle_units(now, host, number, out);
+                }
+                ReceiveEvent::SenderReport { ntp, rtp, .. } => {
+                    let rtp = MediaTime::from_ticks(rtp);
+                    let event = self.pipeline.mapper().handle_sender_report(rtp, ntp, host_now);
+                    self.log_clock(event);
+                }
+                ReceiveEvent::ClockInfo(info) => {
+                    let event = self.pipeline.mapper().handle_clock_info(info);
+                    self.log_clock(event);
+                }
+                ReceiveEvent::Cname(cname) => self.cname = Some(cname),
+                ReceiveEvent::Bye => self.goodbye = true,
+                ReceiveEvent::Restarted { .. } => {
+                    self.pipeline.flush(out);
+                    self.units = UnitAssembler::default();
+                    self.pipeline.mapper().reset();
+                    self.pipeline.rejoin();
+                }
+            }
+        }
+    }
+
+    fn handle_packet(&mut self, packet: &Packet, host_now: Utc) {
+        let timestamp = MediaTime::from_ticks(packet.timestamp);
+        if let Some(ntp) = packet.ntp64 {
+            let event = self.pipeline.mapper().handle_in_band(timestamp, ntp, host_now);
+            self.log_clock(event);
+        }
+        let payload = Payload {
+            payload_type: packet.payload_type,
+            timestamp,
+            marker: packet.marker,
+            data: &packet.payload,
+            arrival: packet.arrival,
+        };
+        if let Err(error) = self.units.handle_rtp(&payload, &mut self.units_out) {
+            tracing::trace!(%error, ssrc = self.ssrc, "payload dropped");
+        }
+    }
+
+    fn handle_units(
+        &mut self,
+        now: HostTime,
+        host: &HostClock,
+        number: &mut u64,
+        out: &mut Vec<StreamOutput>,
+    ) {
+        let any = !self.units_out.is_empty();
+        for event in self.units_out.drain(..) {
+            self.pipeline.handle(event, host, number, out);
+        }
+        if any && self.pipeline.wants_key_frame() {
+            self.request_key_frame(now);
+        }
+    }
+
+    fn log_clock(&self, event: Option<ClockEvent>) {
+        let ssrc = self.ssrc;
+        match event {
+            None => {}
+            Some(ClockEvent::Step(by)) => tracing::info!(ssrc, %by, "the board's clock stepped"),
+            Some(ClockEvent::Suspect) => tracing::debug!(ssrc, "a clock report disagrees with those before"),
+            Some(ClockEvent::Unsynchronized) => {
+                tracing::warn!(ssrc, "the board's clock is not synchronized: its frames go by arrival time");
+            }
+            Some(ClockEvent::Synchronized) => tracing::info!(ssrc, "the board's clock is synchronized"),
+        }
+    }
+}
+
+/// How long a sender without a camera is remembered.
+pub(super) const FORGET_AFTER: Span = Span::from_secs(10);

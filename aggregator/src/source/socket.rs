@@ -1,0 +1,209 @@
+//! UDP sockets: bound as asked, with a large buffer, read in batches with kernel timestamps.
+//!
+//! What the datagrams mean does not live here.
+
+use std::io::{self, IoSliceMut};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::task::{Context, Poll};
+
+use framelock_common::time::HostTime;
+use quinn_udp::{BATCH_SIZE, RecvMeta, UdpSocketState};
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::io::Interest;
+use tokio::net::UdpSocket;
+
+use crate::clock;
+use crate::timestamp::HostClock;
+
+/// Receive buffer asked of the kernel: a key frame burst of every one of 64 boards.
+const RECEIVE_BUFFER: usize = 16 << 20;
+/// Below this a burst of key frames may overflow, so the log says what to do.
+const SMALL_BUFFER: usize = 1 << 20;
+/// The largest that the kernel hands out in one read: 64 KiB of coalesced datagrams.
+const READ_SIZE: usize = 65_536;
+
+/// Why a port cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+pub enum SocketError {
+    /// Somebody else has the port.
+    #[error("UDP port {0} is in use by another program; choose another port or stop that program (`ss -ulpn` shows it)", address.port())]
+    InUse {
+        /// The address wanted.
+        address: SocketAddr,
+    },
+    /// The address is none of this machine.
+    #[error("{address} is no address of this machine; leave the host out to listen everywhere")]
+    NotLocal {
+        /// The address wanted.
+        address: SocketAddr,
+    },
+    /// Ports below 1024 are privileged.
+    #[error("not allowed to listen on UDP port {0}; choose one above 1023", address.port())]
+    Denied {
+        /// The address wanted.
+        address: SocketAddr,
+    },
+    /// Anything else.
+    #[error("cannot listen on UDP {address}: {source}")]
+    Other {
+        /// The address wanted.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// Room for one batch of datagrams; shared by all sockets of a thread.
+pub struct Batch {
+    storage: Vec<u8>,
+    meta: [RecvMeta; BATCH_SIZE],
+}
+
+impl Default for Batch {
+    fn default() -> Self {
+        Self { storage: vec![0; READ_SIZE * BATCH_SIZE], meta: [RecvMeta::default(); BATCH_SIZE] }
+    }
+}
+
+impl std::fmt::Debug for Batch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Batch").finish_non_exhaustive()
+    }
+}
+
+/// A bound UDP socket.
+#[derive(Debug)]
+pub struct UdpPort {
+    socket: UdpSocket,
+    state: UdpSocketState,
+    address: SocketAddr,
+}
+
+impl UdpPort {
+    /// Binds `address`; the unspecified IPv6 address takes IPv4 too, and a multicast group is joined.
+    /// Must be called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// When the port is taken or the address is not ours.
+    pub fn bind(address: SocketAddr) -> Result<Self, SocketError> {
+        Self::try_bind(address).map_err(|source| match source.kind() {
+            io::ErrorKind::AddrInUse => SocketError::InUse { address },
+            io::ErrorKind::AddrNotAvailable => SocketError::NotLocal { address },
+            io::ErrorKind::PermissionDenied => SocketError::Denied { address },
+            _ => SocketError::Other { address, source },
+        })
+    }
+
+    fn try_bind(address: SocketAddr) -> io::Result<Self> {
+        let socket = match open(address) {
+            // A machine without IPv6: every interface then means every IPv4 interface.
+            Err(error) if address.is_ipv6() && address.ip().is_unspecified() && no_ipv6(&error) => {
+                open(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), address.port()))
+            }
+            other => other,
+        }?;
+        enlarge_buffer(&socket, address);
+        let socket = UdpSocket::from_std(socket.into())?;
+        let state = UdpSocketState::new((&socket).into())?;
+        Ok(Self { socket, state, address })
+    }
+
+    /// The address that was asked for.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Ready when there may be something to read.
+    pub fn poll_readable(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.socket.poll_recv_ready(context)
+    }
+
+    /// Reads one batch without waiting and hands each datagram to `each` with its sender and its
+    /// arrival. Returns how many; 0 when there is nothing to read.
+    ///
+    /// # Errors
+    /// Whatever the kernel reports, such as the network going down; the socket stays usable.
+    pub fn receive(
+        &self,
+        batch: &mut Batch,
+        mut each: impl FnMut(&[u8], SocketAddr, HostTime, &HostClock),
+    ) -> io::Result<usize> {
+        let mut slices = batch.storage.chunks_mut(READ_SIZE).map(IoSliceMut::new);
+        let mut slices: [IoSliceMut<'_>; BATCH_SIZE] =
+            std::array::from_fn(|_| slices.next().unwrap_or_else(|| IoSliceMut::new(&mut [])));
+        let meta = &mut batch.meta;
+        let read = self
+            .socket
+            .try_io(Interest::READABLE, || self.state.recv((&self.socket).into(), &mut slices, meta));
+        let count = match read {
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(0),
+            Err(error) => return Err(error),
+        };
+        // Fresh reads for every batch: a pair frozen at start would not follow the clock's discipline.
+        let (clock, now) = (clock::sandwich(), clock::now());
+        for (meta, data) in batch.meta[..count].iter().zip(batch.storage.chunks(READ_SIZE)) {
+            let arrival = clock::kernel_arrival(meta.timestamp, &clock, now);
+            for datagram in data[..meta.len].chunks(meta.stride.max(1)) {
+                each(datagram, meta.addr, arrival, &clock);
+            }
+        }
+        Ok(count)
+    }
+
+    /// Sends without waiting; a full socket buffer drops the datagram, as the network might.
+    ///
+    /// # Errors
+    /// Whatever the kernel reports.
+    pub fn send(&self, to: SocketAddr, datagram: &[u8]) -> io::Result<()> {
+        match self.socket.try_send_to(datagram, to) {
+            Ok(_) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn open(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(!address.ip().is_unspecified())?;
+    }
+    if address.ip().is_multicast() {
+        socket.set_reuse_address(true)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    match address.ip() {
+        IpAddr::V4(group) if group.is_multicast() => {
+            socket.join_multicast_v4(&group, &Ipv4Addr::UNSPECIFIED)?;
+        }
+        IpAddr::V6(group) if group.is_multicast() => socket.join_multicast_v6(&group, 0)?,
+        _ => {}
+    }
+    Ok(socket)
+}
+
+fn no_ipv6(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let unsupported = [Errno::AFNOSUPPORT, Errno::ADDRNOTAVAIL];
+    unsupported.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+}
+
+/// As large as allowed: beyond the system's limit where we are privileged, else up to it.
+fn enlarge_buffer(socket: &Socket, address: SocketAddr) {
+    if rustix::net::sockopt::set_socket_recv_buffer_size_force(socket, RECEIVE_BUFFER).is_err()
+        && let Err(error) = socket.set_recv_buffer_size(RECEIVE_BUFFER)
+    {
+        tracing::warn!(%address, %error, "cannot enlarge the receive buffer");
+    }
+    let size = socket.recv_buffer_size().unwrap_or(0);
+    if size < SMALL_BUFFER {
+        tracing::info!(
+            %address,
+            bytes = size,
+            "small receive buffer; if packets get lost raise it with: sysctl -w net.core.rmem_max={RECEIVE_BUFFER}"
+        );
+    }
+}

@@ -1,0 +1,137 @@
+//! One UDP port with MPEG-TS straight in its datagrams: one camera, one sender at a time.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+use framelock_common::mpegts::PacketMeta;
+use framelock_common::time::HostTime;
+
+use super::owner::{Ruling, rule};
+use super::pipeline::{FramePipeline, StreamOutput};
+use super::unit::{UnitAssembler, UnitEvent};
+use super::{BROKEN_AFTER, DownReason, PortEvent, StreamStatus};
+use crate::timestamp::HostClock;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct TsPort {
+    sender: Option<Sender>,
+    /// Another sender that may have come in the place of ours: its address and when it was first heard.
+    stranger: Option<(SocketAddr, HostTime)>,
+    number: u64,
+    up: bool,
+    refused: u64,
+    events: VecDeque<PortEvent>,
+    units: Vec<UnitEvent>,
+    outputs: Vec<StreamOutput>,
+}
+
+#[derive(Debug)]
+struct Sender {
+    address: SocketAddr,
+    last: HostTime,
+    packets: u64,
+    bytes: u64,
+    units: UnitAssembler,
+    pipeline: FramePipeline,
+}
+
+impl TsPort {
+    /// What is known of the stream.
+    #[must_use]
+    pub fn status(&mut self) -> StreamStatus {
+        let Some(sender) = &mut self.sender else { return StreamStatus::default() };
+        StreamStatus {
+            address: Some(sender.address),
+            packets: sender.packets,
+            bytes: sender.bytes,
+            malformed: self.refused,
+            frames: sender.pipeline.stats(),
+            clock_outliers: sender.pipeline.mapper().outliers(),
+            ..StreamStatus::default()
+        }
+    }
+
+    /// A datagram arrived. Drain [`Self::poll_event`] after.
+    pub fn handle_datagram(
+        &mut self,
+        from: SocketAddr,
+        datagram: &[u8],
+        arrival: HostTime,
+        host: &HostClock,
+    ) {
+        if !self.admit(from, arrival) {
+            self.refused += 1;
+            return;
+        }
+        let Some(sender) = &mut self.sender else { return };
+        sender.last = sender.last.max(arrival);
+        sender.packets += 1;
+        sender.bytes += datagram.len() as u64;
+        let meta = PacketMeta { rtp_timestamp: None, arrival };
+        sender.units.handle_ts(datagram, meta, &mut self.units);
+        for event in self.units.drain(..) {
+            sender.pipeline.handle(event, host, &mut self.number, &mut self.outputs);
+        }
+        self.emit();
+    }
+
+    /// Time passed.
+    pub fn handle_timeout(&mut self, now: HostTime) {
+        if self.up && self.sender.as_ref().is_some_and(|sender| now - sender.last >= BROKEN_AFTER) {
+            self.up = false;
+            self.events.push_back(PortEvent::Down(0, DownReason::Silent));
+        }
+    }
+
+    /// When to call [`Self::handle_timeout`] if nothing arrives.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<HostTime> {
+        self.sender.as_ref().filter(|_| self.up).map(|sender| sender.last + BROKEN_AFTER)
+    }
+
+    /// What happened.
+    pub fn poll_event(&mut self) -> Option<PortEvent> {
+        self.events.pop_front()
+    }
+
+    /// Whether `from` is, or now becomes, the camera's sender.
+    fn admit(&mut self, from: SocketAddr, now: HostTime) -> bool {
+        if let Some(owner) = self.sender.as_ref() {
+            if owner.address == from {
+                return true;
+            }
+            let first = match self.stranger {
+                Some((address, first)) if address == from => first,
+                _ => {
+                    self.stranger = Some((from, now));
+                    now
+                }
+            };
+            match rule(owner.last, first, now) {
+                Ruling::Take => {}
+                Ruling::Wait | Ruling::Refuse => return false,
+            }
+        }
+        if let Some(mut old) = self.sender.take() {
+            old.pipeline.flush(&mut self.outputs);
+            self.emit();
+        }
+        self.stranger = None;
+        self.sender = Some(Sender {
+            address: from,
+            last: now,
+            packets: 0,
+            bytes: 0,
+            units: UnitAssembler::default(),
+            pipeline: FramePipeline::default(),
+        });
+        self.events.push_back(PortEvent::Taken(0, from));
+        true
+    }
+
+    fn emit(&mut self) {
+        self.up |= !self.outputs.is_empty();
+        self.events.extend(self.outputs.drain(..).map(|output| PortEvent::Output(0, output)));
+    }
+}

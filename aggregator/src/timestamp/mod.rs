@@ -1,0 +1,244 @@
+//! Media time to UTC, per stream: which of the four sources of time a frame gets, and what it is
+//! worth. Sans-IO; the design is "Aggregator: media time to UTC".
+//!
+//! Priority: RTCP sender reports, the RFC 6051 extension (in-band), the H.264 SEI, and the arrival
+//! time where the sender says nothing. A board that says (by RTCP APP `FLCK` or in the SEI) that its
+//! clock is unsynchronized never passes as UTC: its frames go by arrival.
+//!
+//! All arithmetic is signed on unwrapped 64-bit times; the wrapping counters were unwrapped by the
+//! RTP session (RTP timestamps) and the demultiplexer (PTS). Time zero and RTP timestamp zero are
+//! values like any other.
+
+mod arrival;
+mod history;
+mod host;
+
+use framelock_common::clock::ClockState;
+use framelock_common::h264::SeiTime;
+use framelock_common::rtcp::ClockInfo;
+use framelock_common::time::{HostTime, MediaTime, NtpTimestamp, Span, Utc, UtcEstimate};
+
+pub use arrival::ArrivalEstimator;
+pub use history::{Pair, PairHistory, Verdict};
+pub use host::HostClock;
+
+use crate::deliver::TimeSource;
+
+/// What a sender's UTC is worth at least when it does not say (no `FLCK`, SEI without a bound).
+/// To this comes the time between the claimed capture and the arrival.
+const FOREIGN_BOUND: Span = Span::from_millis(10);
+/// What a capture time is worth more where the RTP timestamp is one of transmission (RFC 2250).
+const TRANSMISSION_BOUND: Span = Span::from_millis(100);
+/// The constant part of the delay, which arrival times cannot tell: an encoder with look-ahead holds
+/// a frame for up to about a second.
+const ARRIVAL_BOUND: Span = Span::from_secs(1);
+/// A foreign sender's "UTC" further than this from the host's is no UTC (RFC 3550 section 6.4.1 lets
+/// a sender without one report its uptime).
+const PLAUSIBLE: Span = Span::from_secs(3_600);
+
+/// The times at which an access unit appeared, each on its own clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FrameTiming {
+    /// The presentation time that paces the stream: the PTS, or the RTP timestamp for raw H.264.
+    pub media: MediaTime,
+    /// The RTP timestamp of the packet in which the access unit starts, unwrapped; `None` without RTP.
+    pub rtp: Option<MediaTime>,
+    /// Whether [`Self::media`] is a PTS of MPEG-TS and [`Self::rtp`] a transmission time (RFC 2250).
+    pub mpegts: bool,
+    /// The capture time in the access unit's SEI, if any.
+    pub sei: Option<SeiTime>,
+    /// When the packet in which the access unit starts arrived.
+    pub arrival: HostTime,
+}
+
+/// A frame's capture time and where it is from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timestamped {
+    /// The capture instant with its bound.
+    pub time: UtcEstimate,
+    /// The source that was used.
+    pub source: TimeSource,
+}
+
+/// Something worth a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClockEvent {
+    /// The board's UTC stepped by this much against its media clock.
+    Step(Span),
+    /// A report disagrees with those before; used only if the next agrees with it.
+    Suspect,
+    /// The board says that its clock is not synchronized (any more).
+    Unsynchronized,
+    /// The board says that its clock is synchronized (again).
+    Synchronized,
+}
+
+/// Maps the media time of one stream to UTC.
+#[derive(Clone, Debug, Default)]
+pub struct Mapper {
+    reports: PairHistory,
+    in_band: PairHistory,
+    sei: PairHistory,
+    arrivals: ArrivalEstimator,
+    info: Option<ClockInfo>,
+}
+
+impl Mapper {
+    /// A mapper that knows nothing yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The stream started anew (another SSRC, a sequence restart): nothing said before holds.
+    pub fn reset(&mut self) {
+        *self = Self::default();
+    }
+
+    /// What the sender last said about its clock; `None` for a sender that does not know `FLCK`.
+    #[must_use]
+    pub fn clock_info(&self) -> Option<&ClockInfo> {
+        self.info.as_ref()
+    }
+
+    /// Reports that neither their predecessors nor their successors agree with.
+    #[must_use]
+    pub fn outliers(&self) -> u64 {
+        self.reports.outliers() + self.in_band.outliers() + self.sei.outliers()
+    }
+
+    /// An RTCP APP `FLCK` arrived.
+    pub fn handle_clock_info(&mut self, info: ClockInfo) -> Option<ClockEvent> {
+        let before = self.info.replace(info).map(|info| info.state);
+        let now = self.info.as_ref().map(|info| info.state);
+        if now == Some(ClockState::Unsynchronized) {
+            self.reports.clear();
+            self.in_band.clear();
+            self.sei.clear();
+        }
+        match (before, now) {
+            (Some(ClockState::Unsynchronized), Some(ClockState::Synchronized)) => {
+                Some(ClockEvent::Synchronized)
+            }
+            (None | Some(ClockState::Synchronized), Some(ClockState::Unsynchronized)) => {
+                Some(ClockEvent::Unsynchronized)
+            }
+            _ => None,
+        }
+    }
+
+    /// A sender report arrived (RFC 3550 section 6.4.1): at `media`, UTC was `ntp`. `host` is the
+    /// host's UTC at its arrival, which settles the NTP era.
+    pub fn handle_sender_report(
+        &mut self,
+        media: MediaTime,
+        ntp: NtpTimestamp,
+        host: Utc,
+    ) -> Option<ClockEvent> {
+        // All zero means "no wallclock" (RFC 3550 section 6.4.1). An RTP timestamp of zero is a time.
+        if ntp.is_unknown() {
+            return None;
+        }
+        event(self.reports.push(Pair { media, utc: ntp.to_utc(host) }))
+    }
+
+    /// A packet carried the RFC 6051 NTP-64 extension: at its RTP timestamp, UTC was `ntp`.
+    pub fn handle_in_band(&mut self, media: MediaTime, ntp: NtpTimestamp, host: Utc) -> Option<ClockEvent> {
+        if ntp.is_unknown() || self.unsynchronized() {
+            return None;
+        }
+        let pair = Pair { media, utc: ntp.to_utc(host) };
+        let confirmed = self.reports.confirm(pair);
+        let verdict = self.in_band.push(pair);
+        confirmed.map(ClockEvent::Step).or(if self.reports.is_empty() { event(verdict) } else { None })
+    }
+
+    /// The capture time of a frame. `host` is the host's clock now.
+    pub fn map(&mut self, frame: &FrameTiming, host: &HostClock) -> Timestamped {
+        let earliest = self.arrivals.handle(frame.media, frame.arrival);
+        let arrived = host.utc_at(frame.arrival);
+        let sei = self.sei_time(frame, arrived.utc);
+        let by = |history: &PairHistory| self.by_rtp_clock(history, frame, arrived.utc);
+        let known = by(&self.reports)
+            .map(|time| (time, TimeSource::SenderReport))
+            .or_else(|| by(&self.in_band).map(|time| (time, TimeSource::InBand)))
+            .or_else(|| sei.map(|time| (time, TimeSource::Sei)));
+        let (time, source) = known.unwrap_or_else(|| {
+            let estimate = host.utc_at(earliest);
+            let jitter = frame.arrival - earliest;
+            let uncertainty = ARRIVAL_BOUND + jitter + estimate.uncertainty;
+            (UtcEstimate { utc: estimate.utc, uncertainty }, TimeSource::Arrival)
+        });
+        Timestamped { time, source }
+    }
+
+    fn unsynchronized(&self) -> bool {
+        self.info.as_ref().is_some_and(|info| info.state == ClockState::Unsynchronized)
+    }
+
+    /// The capture instant on the RTP clock and what taking it for that may cost.
+    fn capture_on_rtp_clock(&self, frame: &FrameTiming) -> Option<(MediaTime, Span)> {
+        let rtp = frame.rtp?;
+        if !frame.mpegts {
+            return Some((rtp, Span::ZERO));
+        }
+        if !self.info.as_ref().is_some_and(|info| info.pts_on_rtp_clock) {
+            return Some((rtp, TRANSMISSION_BOUND));
+        }
+        // The PTS is the capture time on the RTP clock; its low 32 bits against the RTP timestamp,
+        // the shorter way round, say by how much it is earlier.
+        let ahead = frame.media.to_rtp().ticks_since(rtp.to_rtp());
+        Some((MediaTime::from_ticks(rtp.as_ticks().saturating_add(i64::from(ahead))), Span::ZERO))
+    }
+
+    fn by_rtp_clock(&self, history: &PairHistory, frame: &FrameTiming, arrived: Utc) -> Option<UtcEstimate> {
+        if history.is_empty() || self.unsynchronized() {
+            return None;
+        }
+        let (media, cost) = self.capture_on_rtp_clock(frame)?;
+        let (utc, bound) = history.utc_at(media)?;
+        let sender = match &self.info {
+            Some(info) if info.uncertainty < Span::MAX => info.uncertainty,
+            _ => foreign(utc, arrived)?,
+        };
+        Some(UtcEstimate { utc, uncertainty: sender + bound + cost })
+    }
+
+    /// The SEI's time of this frame, or where only some frames carry one, what the last ones say.
+    fn sei_time(&mut self, frame: &FrameTiming, arrived: Utc) -> Option<UtcEstimate> {
+        let Some(sei) = &frame.sei else {
+            if self.unsynchronized() {
+                return None;
+            }
+            let (utc, bound) = self.sei.utc_at(frame.media)?;
+            return Some(UtcEstimate { utc, uncertainty: foreign(utc, arrived)? + bound });
+        };
+        if sei.state == ClockState::Unsynchronized || self.unsynchronized() {
+            self.sei.clear();
+            return None;
+        }
+        let uncertainty = match sei.uncertainty {
+            Some(uncertainty) => uncertainty,
+            None => foreign(sei.utc, arrived)?,
+        };
+        self.sei.push(Pair { media: frame.media, utc: sei.utc });
+        Some(UtcEstimate { utc: sei.utc, uncertainty })
+    }
+}
+
+/// What the claim of a sender that gives no bound is worth; `None` if it cannot be UTC at all.
+fn foreign(claimed: Utc, arrived: Utc) -> Option<Span> {
+    let lag = (arrived - claimed).abs();
+    (lag <= PLAUSIBLE).then(|| FOREIGN_BOUND + lag)
+}
+
+fn event(verdict: Verdict) -> Option<ClockEvent> {
+    match verdict {
+        Verdict::Accepted | Verdict::Duplicate => None,
+        Verdict::Suspect => Some(ClockEvent::Suspect),
+        Verdict::Step(by) => Some(ClockEvent::Step(by)),
+    }
+}
+
+#[cfg(test)]
+mod tests;
