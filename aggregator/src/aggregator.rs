@@ -5,8 +5,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use framelock_common::time::{HostTime, Span};
+use tokio::sync::Notify;
 use tokio::sync::mpsc;
-use tokio::sync::{Notify, oneshot};
 
 use crate::clock;
 use crate::config::{Settings, SettingsError};
@@ -147,7 +147,7 @@ impl Aggregator {
             .enable_all()
             .build()
             .map_err(AggregatorError::Thread)?;
-        let (bound, result) = oneshot::channel();
+        let (bound, result) = std::sync::mpsc::channel();
         let for_thread = shared.clone();
         let body = move || {
             let _end = EndGuard(for_thread.clone());
@@ -167,7 +167,7 @@ impl Aggregator {
             .spawn(body)
             .map_err(AggregatorError::Thread)?;
         let aggregator = Self { shared, thread: Some(thread) };
-        match result.blocking_recv() {
+        match result.recv() {
             Ok(Ok(())) => Ok(aggregator),
             Ok(Err(error)) => Err(error.into()),
             Err(_) => Err(AggregatorError::Stopped),
@@ -252,6 +252,7 @@ pub(crate) struct Shared {
     changed: Condvar,
     notify: Notify,
     commands: mpsc::Sender<Command>,
+    stopping: Notify,
 }
 
 #[derive(Debug)]
@@ -273,7 +274,13 @@ impl Shared {
             status: Vec::new(),
             stopped: false,
         };
-        Self { state: Mutex::new(state), changed: Condvar::new(), notify: Notify::new(), commands }
+        Self {
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+            notify: Notify::new(),
+            commands,
+            stopping: Notify::new(),
+        }
     }
 
     /// A packet is ready.
@@ -301,12 +308,13 @@ impl Shared {
         self.lock().status = status;
     }
 
+    /// Waits until the receive loop has to come to its end.
+    pub(crate) async fn stopping(&self) {
+        self.stopping.notified().await;
+    }
+
     fn stop(&self) {
-        // A full queue must not keep the thread alive; it empties quickly.
-        let commands = self.commands.clone();
-        if self.commands.try_send(Command::Stop).is_err() && !commands.is_closed() {
-            let _ = commands.blocking_send(Command::Stop);
-        }
+        self.stopping.notify_one();
     }
 
     fn wake(&self) {

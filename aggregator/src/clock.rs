@@ -12,14 +12,14 @@ const MAX_AGE: Span = Span::from_secs(2);
 
 /// This machine's `CLOCK_MONOTONIC`.
 #[must_use]
-pub fn now() -> HostTime {
+pub(crate) fn now() -> HostTime {
     HostTime::from_nanos(nanos(clock_gettime(ClockId::Monotonic)))
 }
 
 /// A fresh reading of both clocks of this machine: `CLOCK_REALTIME` between two reads of
 /// `CLOCK_MONOTONIC`, the closest of three.
 #[must_use]
-pub fn sandwich() -> HostClock {
+pub(crate) fn sandwich() -> HostClock {
     let read = || {
         let before = nanos(clock_gettime(ClockId::Monotonic));
         let utc = nanos(clock_gettime(ClockId::Realtime));
@@ -34,7 +34,11 @@ pub fn sandwich() -> HostClock {
 /// The monotonic instant of a kernel receive timestamp (`SO_TIMESTAMPNS`, in `CLOCK_REALTIME`), by
 /// `clock` read just after the datagram was taken; `now` if the timestamp cannot be right.
 #[must_use]
-pub fn kernel_arrival(kernel: Option<std::time::Duration>, clock: &HostClock, now: HostTime) -> HostTime {
+pub(crate) fn kernel_arrival(
+    kernel: Option<std::time::Duration>,
+    clock: &HostClock,
+    now: HostTime,
+) -> HostTime {
     let Some(ns) = kernel.and_then(|since_epoch| i64::try_from(since_epoch.as_nanos()).ok()) else {
         return now;
     };
@@ -44,7 +48,7 @@ pub fn kernel_arrival(kernel: Option<std::time::Duration>, clock: &HostClock, no
 }
 
 fn nanos(time: Timespec) -> i64 {
-    time.tv_sec.saturating_mul(1_000_000_000).saturating_add(i64::from(time.tv_nsec))
+    time.tv_sec.saturating_mul(1_000_000_000).saturating_add(time.tv_nsec)
 }
 
 #[cfg(test)]
@@ -56,7 +60,7 @@ mod tests {
     fn kernel_stamps_become_monotonic_unless_the_clock_was_stepped() {
         let now = HostTime::from_nanos(50_000_000_000);
         let clock = HostClock::new(now, Utc::from_unix_nanos(1_790_000_000_000_000_000), Span::ZERO);
-        let stamp = |ms| Some(Duration::from_millis(1_790_000_000_000 + ms));
+        let stamp = |ms: u64| Some(Duration::from_millis(1_790_000_000_000 + ms));
         assert_eq!(kernel_arrival(stamp(0), &clock, now), now);
         let earlier = kernel_arrival(Some(Duration::from_nanos(1_789_999_999_999_999_000)), &clock, now);
         assert_eq!(now - earlier, Span::from_nanos(1_000));

@@ -82,7 +82,9 @@ pub enum SettingsError {
     #[error(transparent)]
     Syntax(#[from] ConfigError),
     /// Nothing to receive from.
-    #[error("no camera: add one with --camera NAME=SOURCE, for example --camera left=rtp://:5000, or in the configuration file")]
+    #[error(
+        "no camera: add one with --camera NAME=SOURCE, for example --camera left=rtp://:5000, or in the configuration file"
+    )]
     NoCamera,
     /// A camera is not written as NAME=SOURCE.
     #[error("camera \"{0}\": write it as NAME=SOURCE, for example left=rtp://:5000")]
@@ -97,7 +99,9 @@ pub enum SettingsError {
     #[error("two cameras are called \"{0}\"; give each its own name")]
     DuplicateName(CameraName),
     /// Two sources on one port.
-    #[error("two cameras use UDP port {0}; give each its own, or take every sender of one port with *=rtp://:{0}")]
+    #[error(
+        "two cameras use UDP port {0}; give each its own, or take every sender of one port with *=rtp://:{0}"
+    )]
     DuplicatePort(u16),
     /// A source that cannot be.
     #[error(transparent)]
@@ -146,8 +150,8 @@ impl Settings {
     /// When it cannot be read or is wrong; the error says where.
     pub fn read(path: &Path) -> Result<Self, SettingsError> {
         let shown = || path.display().to_string();
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| SettingsError::Read { path: shown(), source })?;
+        let text =
+            std::fs::read_to_string(path).map_err(|source| SettingsError::Read { path: shown(), source })?;
         Self::parse(&text, path)
     }
 

@@ -1,2 +1,5 @@
-//! Framelock aggregator.
-fn main() {}
+//! The program `framelock-aggregator`: a thin user of the library.
+
+fn main() -> std::process::ExitCode {
+    framelock_aggregator::cli::main()
+}

@@ -1,1 +1,136 @@
-//! cli
+//! The command line: what is asked for, and exit codes (0 done, 1 failed while running, 2 wrong
+//! arguments or configuration). Packets go to standard output, everything else to standard error.
+
+mod args;
+mod rates;
+mod replay;
+mod serve;
+
+use std::io::Write;
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::Parser;
+use framelock_common::logging::{self, LoggingError};
+
+use crate::aggregator::AggregatorError;
+use crate::config::{Settings, SettingsError};
+use crate::demo::{self, DemoError};
+use crate::engine::offline::OfflineError;
+use crate::replay::ReplayError;
+
+use args::{Cli, Command};
+pub(crate) use rates::{CameraRates, Rates};
+pub(crate) use serve::Interrupt;
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    /// Wrong settings.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// Wrong log settings.
+    #[error(transparent)]
+    Logging(#[from] LoggingError),
+    /// A flag that does not fit the others.
+    #[error("{0}")]
+    Usage(String),
+    /// The aggregator does not start or go on.
+    #[error(transparent)]
+    Aggregator(#[from] AggregatorError),
+    /// A CSV replay failed.
+    #[error(transparent)]
+    Replay(#[from] ReplayError),
+    /// A pcap replay failed.
+    #[error("{path}: {source}")]
+    Pcap {
+        /// The file.
+        path: String,
+        /// Why.
+        source: OfflineError,
+    },
+    /// A file cannot be opened.
+    #[error("{path}: {source}")]
+    Open {
+        /// The file.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The demonstration failed.
+    #[error(transparent)]
+    Demo(#[from] DemoError),
+    /// Standard output or the runtime failed.
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+}
+
+impl CliError {
+    /// 2 where the user asked for something that cannot be, else 1.
+    fn exit_code(&self) -> u8 {
+        match self {
+            Self::Settings(_)
+            | Self::Logging(_)
+            | Self::Usage(_)
+            | Self::Aggregator(AggregatorError::Settings(_)) => 2,
+            _ => 1,
+        }
+    }
+
+    /// Whether the reader of our output is gone, which is no failure.
+    fn is_closed_pipe(&self) -> bool {
+        let source = match self {
+            Self::Io(error)
+            | Self::Replay(ReplayError::Write(error))
+            | Self::Pcap { source: OfflineError::Write(error), .. }
+            | Self::Demo(DemoError::Io(error)) => error,
+            _ => return false,
+        };
+        source.kind() == std::io::ErrorKind::BrokenPipe
+    }
+}
+
+/// Runs the program with the process's arguments.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are no errors.
+            let code = if error.use_stderr() { 2 } else { 0 };
+            let _closed = error.print();
+            return ExitCode::from(code);
+        }
+    };
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is_closed_pipe() => ExitCode::SUCCESS,
+        Err(error) => {
+            let _closed = writeln!(std::io::stderr(), "framelock-aggregator: {error}");
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<(), CliError> {
+    logging::init(cli.log_format.unwrap_or_default())?;
+    match cli.command {
+        Command::Packets(args) => {
+            let options = args.options();
+            serve::packets(&args.settings()?, &options)
+        }
+        Command::Run { config } => serve::run(&Settings::read(&config)?),
+        Command::Replay(args) => replay::replay(&args),
+        Command::Validate { file } => validate(&file),
+        Command::Demo(args) => Ok(demo::run(&args.into())?),
+    }
+}
+
+fn validate(file: &Path) -> Result<(), CliError> {
+    let settings = Settings::read(file)?;
+    settings.check().map_err(|error| CliError::Usage(format!("{}: {error}", file.display())))?;
+    let count = settings.cameras.len();
+    let plural = if count == 1 { "" } else { "s" };
+    writeln!(std::io::stdout(), "{}: valid, {count} source{plural}", file.display())?;
+    Ok(())
+}

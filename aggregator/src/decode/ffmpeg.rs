@@ -23,7 +23,8 @@ impl FfmpegDecoder {
             .ok_or_else(|| DecodeError::Open("this libavcodec has no H.264 decoder".to_owned()))?;
         let mut context = codec::Context::new_with_codec(codec);
         // Frame threads would hold every picture back by one frame each.
-        context.set_threading(threading::Config { count: 1, ..threading::Config::kind(threading::Type::Slice) });
+        context
+            .set_threading(threading::Config { count: 1, ..threading::Config::kind(threading::Type::Slice) });
         let decoder = context.decoder().open().and_then(decoder::Opened::video).map_err(open)?;
         Ok(Self { decoder })
     }

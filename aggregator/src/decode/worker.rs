@@ -44,7 +44,7 @@ impl DecodeStats {
 }
 
 /// Called with each frame that is decoded (`false`) or failed (`true`).
-pub type Notify = Box<dyn Fn(bool) + Send>;
+pub(super) type Notify = Box<dyn Fn(bool) + Send>;
 
 /// The decoding thread of one camera. Dropping it ends the thread after what is queued.
 #[derive(Debug)]
@@ -63,7 +63,8 @@ impl DecodeWorker {
     pub fn start(camera: usize, decoder: Box<dyn Decoder>, notify: Notify) -> Result<Self, DecodeError> {
         let (queue, frames) = sync_channel(QUEUE);
         let stats = Arc::new(DecodeStats::default());
-        let worker = Worker { decoder, notify, pending: VecDeque::new(), stats: stats.clone(), broken: false };
+        let worker =
+            Worker { decoder, notify, pending: VecDeque::new(), stats: stats.clone(), broken: false };
         let thread = std::thread::Builder::new()
             .name(format!("decode-{camera}"))
             .spawn(move || worker.run(&frames))

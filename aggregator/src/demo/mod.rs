@@ -1,1 +1,136 @@
-//! demo
+//! The demonstration: real sender processes on this machine, their cameras at different phases and
+//! drifts, received over loopback and decoded. At the end it tells, from the timecode strips in the
+//! decoded pictures, how far the reported capture times are from the truth.
+
+mod senders;
+mod table;
+mod truth;
+
+use std::io::{self, IsTerminal, Write};
+use std::time::Duration;
+
+use tokio::time::{MissedTickBehavior, interval, sleep};
+
+use crate::aggregator::{Aggregator, AggregatorError};
+use crate::cli::{Interrupt, Rates};
+use crate::clock;
+use crate::config::Settings;
+use crate::deliver::Packet;
+
+use senders::Senders;
+use table::Table;
+use truth::Truth;
+
+/// How often the table or the line of figures is renewed.
+const REFRESH: Duration = Duration::from_millis(500);
+/// The same without a terminal.
+const REFRESH_PLAIN: Duration = Duration::from_secs(1);
+
+/// What to demonstrate.
+#[derive(Clone, Copy, Debug)]
+pub struct DemoConfig {
+    /// How many cameras.
+    pub cameras: u16,
+    /// How long; until interrupted if `None`.
+    pub duration: Option<Duration>,
+}
+
+/// Why a demonstration failed.
+#[derive(Debug, thiserror::Error)]
+pub enum DemoError {
+    /// The sender's binary is nowhere.
+    #[error(
+        "framelock-sender is neither beside {0} nor in PATH; build it with: cargo build --release --bins"
+    )]
+    NoSender(String),
+    /// A sender does not start.
+    #[error("cannot start {program}: {source}")]
+    Start {
+        /// The program.
+        program: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// A sender ended by itself.
+    #[error("the sender of {camera} ended ({status}); its last words: {words}")]
+    Ended {
+        /// Its camera.
+        camera: String,
+        /// Its exit status.
+        status: std::process::ExitStatus,
+        /// What it last logged.
+        words: String,
+    },
+    /// No ports.
+    #[error("no free UDP ports on this machine's loopback")]
+    NoPorts,
+    /// The aggregator failed.
+    #[error(transparent)]
+    Aggregator(#[from] AggregatorError),
+    /// Nothing was synchronized.
+    #[error("no packet with all {0} cameras came together; RUST_LOG=debug tells more")]
+    Nothing(u16),
+    /// Standard output or the runtime failed.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+}
+
+/// Runs the demonstration.
+///
+/// # Errors
+/// When something needed is missing, a sender dies, or no complete packet came together.
+pub fn run(config: &DemoConfig) -> Result<(), DemoError> {
+    let cameras = senders::plan(config.cameras)?;
+    let mut settings = Settings { decode: true, ..Settings::default() };
+    for camera in &cameras {
+        settings
+            .add_camera(&camera.name, &format!("rtp://127.0.0.1:{}", camera.port))
+            .map_err(AggregatorError::from)?;
+    }
+    let mut aggregator = Aggregator::start(&settings)?;
+    let mut senders = Senders::start(&cameras)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let mut truth = Truth::new(cameras.iter().map(|camera| camera.name.clone()).collect());
+    runtime.block_on(follow(config, &mut aggregator, &mut senders, &mut truth))?;
+    senders.stop();
+    truth.report(&mut io::stdout().lock())?;
+    if truth.complete_packets() == 0 { Err(DemoError::Nothing(config.cameras)) } else { Ok(()) }
+}
+
+async fn follow(
+    config: &DemoConfig,
+    aggregator: &mut Aggregator,
+    senders: &mut Senders,
+    truth: &mut Truth,
+) -> Result<(), DemoError> {
+    let mut interrupt = Interrupt::new()?;
+    let terminal = io::stdout().is_terminal();
+    let mut refresh = interval(if terminal { REFRESH } else { REFRESH_PLAIN });
+    refresh.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    refresh.tick().await;
+    let end = sleep(config.duration.unwrap_or(Duration::MAX / 4));
+    tokio::pin!(end);
+    let (mut table, mut rates) = (Table::new(terminal), Rates::default());
+    loop {
+        tokio::select! {
+            biased;
+            () = interrupt.wait() => return Ok(()),
+            () = &mut end => return Ok(()),
+            _ = refresh.tick() => {
+                senders.check()?;
+                let status = aggregator.status();
+                let rates = rates.look(&status, clock::now());
+                let mut out = io::stdout().lock();
+                table.show(&status, &rates, truth, &mut out)?;
+                out.flush()?;
+            }
+            packet = aggregator.next_async() => note(&packet?, &mut table, truth),
+        }
+    }
+}
+
+fn note(packet: &Packet, table: &mut Table, truth: &mut Truth) {
+    let delivered = clock::sandwich().utc_at(clock::now()).utc;
+    table.note(packet, delivered);
+    truth.note(packet);
+}

@@ -19,7 +19,7 @@ use crate::clock;
 use crate::decode::{self, DecodeError, DecodeWorker};
 use crate::deliver::{Decoded, Frame};
 use crate::source::socket::{Batch, SocketError, UdpPort};
-use crate::source::{Channel, SourceSpec};
+use crate::source::{Channel, Datagram, SourceSpec};
 use crate::sync::CameraIndex;
 
 /// How often the status that consumers see is renewed.
@@ -32,8 +32,6 @@ const BATCHES_IN_A_ROW: usize = 4;
 pub enum Command {
     /// Ask a camera's sender for a key frame.
     KeyFrame(CameraIndex),
-    /// Come to an end.
-    Stop,
 }
 
 /// The sockets of all sources.
@@ -83,8 +81,9 @@ impl Sockets {
     fn receive(&self, engine: &mut Engine, batch: &mut Batch) {
         for (index, channel, port) in &self.ports {
             for _ in 0..BATCHES_IN_A_ROW {
-                let each = |datagram: &[u8], from, arrival, host: &_| {
-                    engine.handle_datagram(*index, *channel, from, datagram, arrival, host);
+                let each = |data: &[u8], from, arrival, host: &_| {
+                    let datagram = Datagram { channel: *channel, from, data, arrival };
+                    engine.handle_datagram(*index, &datagram, host);
                 };
                 match port.receive(batch, each) {
                     Ok(0) => break,
@@ -125,12 +124,10 @@ pub(crate) async fn run(
         let now = clock::now();
         let due = engine.poll_timeout().map_or(status_due, |due| due.min(status_due));
         tokio::select! {
-            // Datagrams first: a timeout must not overtake what has already arrived.
+            // Datagrams before time: a timeout must not overtake what has already arrived.
             biased;
-            command = commands.recv() => match command {
-                Some(Command::KeyFrame(camera)) => engine.request_key_frame(camera),
-                Some(Command::Stop) | None => break,
-            },
+            () = shared.stopping() => break,
+            Some(Command::KeyFrame(camera)) = commands.recv() => engine.request_key_frame(camera),
             ready = sockets.readable() => {
                 if let Err(error) = ready {
                     tracing::debug!(%error, "waiting for datagrams");

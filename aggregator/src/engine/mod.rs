@@ -10,7 +10,6 @@ mod status;
 mod tests;
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use framelock_common::time::HostTime;
@@ -20,7 +19,7 @@ pub use status::{CameraStatus, LastFrame};
 use crate::config::{CameraConfig, Settings};
 use crate::deliver::{CameraName, Frame, Packet};
 use crate::source::{
-    Channel, DownReason, PortEvent, Protocol, RtpPort, SourceSpec, StreamOutput, Transmit, TsPort,
+    Datagram, DownReason, PortEvent, Protocol, RtpPort, SourceSpec, StreamOutput, Transmit, TsPort,
 };
 use crate::sync::{CameraIndex, SourceState, SyncCamera, SyncEvent, SyncFrame, Synchronizer};
 use crate::timestamp::HostClock;
@@ -110,19 +109,11 @@ impl Engine {
     }
 
     /// A datagram arrived on one of the ports.
-    pub fn handle_datagram(
-        &mut self,
-        port: PortIndex,
-        channel: Channel,
-        from: SocketAddr,
-        datagram: &[u8],
-        arrival: HostTime,
-        host: &HostClock,
-    ) {
-        self.now = self.now.max(arrival);
+    pub fn handle_datagram(&mut self, port: PortIndex, datagram: &Datagram<'_>, host: &HostClock) {
+        self.now = self.now.max(datagram.arrival);
         match &mut self.ports[port].kind {
-            Kind::Rtp(rtp) => rtp.handle_datagram(channel, from, datagram, arrival, host),
-            Kind::Ts(ts) => ts.handle_datagram(from, datagram, arrival, host),
+            Kind::Rtp(rtp) => rtp.handle_datagram(datagram, host),
+            Kind::Ts(ts) => ts.handle_datagram(datagram, host),
         }
         self.handle_port_events(port, host);
         self.log_sync_events();

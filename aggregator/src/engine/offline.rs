@@ -6,8 +6,8 @@ use framelock_common::time::{HostTime, Span, Utc};
 
 use super::Engine;
 use crate::config::Settings;
-use crate::source::pcap::{Datagram, PcapError, PcapReader};
-use crate::source::{Channel, SourceSpec};
+use crate::source::pcap::{self, PcapError, PcapReader};
+use crate::source::{Channel, Datagram, SourceSpec};
 use crate::timestamp::HostClock;
 
 /// Our SSRC's seed: nobody hears it.
@@ -97,7 +97,7 @@ impl Replay {
         self.count.is_some_and(|count| self.written >= count)
     }
 
-    fn handle(&mut self, datagram: &Datagram, out: &mut impl Write) -> io::Result<()> {
+    fn handle(&mut self, datagram: &pcap::Datagram, out: &mut impl Write) -> io::Result<()> {
         let port = datagram.to.port();
         let main = self.sources.iter().position(|source| source.bind.port() == port);
         let rtcp = || self.sources.iter().position(|source| source.rtcp_port() == Some(port));
@@ -112,7 +112,8 @@ impl Replay {
         self.taken += 1;
         let arrival = HostTime::from_nanos(datagram.time.as_unix_nanos()).max(self.now);
         self.advance(arrival, out)?;
-        self.engine.handle_datagram(index, channel, datagram.from, &datagram.payload, arrival, &self.clock);
+        let datagram = Datagram { channel, from: datagram.from, data: &datagram.payload, arrival };
+        self.engine.handle_datagram(index, &datagram, &self.clock);
         self.settle(out)
     }
 
@@ -151,7 +152,8 @@ impl Replay {
     }
 
     fn nothing(&self) -> OfflineError {
-        let list = |ports: Vec<String>| if ports.is_empty() { "no port".to_owned() } else { ports.join(", ") };
+        let list =
+            |ports: Vec<String>| if ports.is_empty() { "no port".to_owned() } else { ports.join(", ") };
         OfflineError::NoDatagrams {
             wanted: list(self.sources.iter().map(|s| format!("port {}", s.bind.port())).collect()),
             found: list(self.strange.iter().map(|port| format!("port {port}")).collect()),

@@ -2,7 +2,7 @@
 
 /// What an access unit is worth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub(super) enum Verdict {
     /// Whole, and so is everything it refers to.
     Good,
     /// The stream was joined in its middle and no key frame has come yet: nothing to show, no error.
@@ -13,7 +13,7 @@ pub enum Verdict {
 
 /// Judges access units in decoding order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Gate {
+pub(super) struct Gate {
     state: State,
 }
 
@@ -27,7 +27,7 @@ enum State {
 
 impl Gate {
     /// Something between the last access unit and the next was lost.
-    pub fn hole(&mut self) {
+    pub(super) fn hole(&mut self) {
         if self.state == State::Whole {
             self.state = State::Broken;
         }
@@ -35,7 +35,7 @@ impl Gate {
 
     /// Judges the next access unit: `complete` if no part of it is missing, `key` if decoding can
     /// start at it (IDR, ITU-T H.264 section 7.4.1.2.4).
-    pub fn judge(&mut self, complete: bool, key: bool) -> Verdict {
+    pub(super) fn judge(&mut self, complete: bool, key: bool) -> Verdict {
         if !complete {
             self.hole();
         } else if key {
@@ -50,7 +50,7 @@ impl Gate {
 
     /// Whether a key frame from the sender would help.
     #[must_use]
-    pub fn wants_key_frame(&self) -> bool {
+    pub(super) fn wants_key_frame(&self) -> bool {
         self.state != State::Whole
     }
 }

@@ -26,7 +26,7 @@ mod unit;
 
 use std::net::SocketAddr;
 
-use framelock_common::time::Span;
+use framelock_common::time::{HostTime, Span};
 
 pub use pipeline::{FrameStats, StreamOutput};
 pub use rtp_port::{PortCounters, RtpPort};
@@ -44,6 +44,19 @@ pub enum Channel {
     Main,
     /// The RTCP port, one above (RFC 3550 section 11).
     Rtcp,
+}
+
+/// A datagram that arrived on one of a source's ports.
+#[derive(Clone, Copy, Debug)]
+pub struct Datagram<'a> {
+    /// On which port.
+    pub channel: Channel,
+    /// From whom.
+    pub from: SocketAddr,
+    /// What.
+    pub data: &'a [u8],
+    /// When, by the kernel's timestamp where there is one.
+    pub arrival: HostTime,
 }
 
 /// A datagram to send from one of a source's ports.

@@ -23,6 +23,17 @@ pub enum StreamOutput {
     ReadError(Utc),
 }
 
+/// Where a stream's frames go.
+#[derive(Debug)]
+pub(super) struct Sink<'a> {
+    /// The host's clock now.
+    pub(super) host: &'a HostClock,
+    /// Counts the camera's frames; moved on for every good one.
+    pub(super) number: &'a mut u64,
+    /// What came out.
+    pub(super) out: &'a mut Vec<StreamOutput>,
+}
+
 /// Counters of a stream's frames.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FrameStats {
@@ -38,7 +49,7 @@ pub struct FrameStats {
 
 /// See the module.
 #[derive(Debug, Default)]
-pub struct FramePipeline {
+pub(super) struct FramePipeline {
     inspector: Inspector,
     gate: Gate,
     mapper: Mapper,
@@ -50,42 +61,35 @@ pub struct FramePipeline {
 
 impl FramePipeline {
     /// The stream's clock mapping, to feed reports into.
-    pub fn mapper(&mut self) -> &mut Mapper {
+    pub(super) fn mapper(&mut self) -> &mut Mapper {
         &mut self.mapper
     }
 
     /// Counters.
     #[must_use]
-    pub fn stats(&self) -> FrameStats {
+    pub(super) fn stats(&self) -> FrameStats {
         self.stats
     }
 
     /// Whether a key frame from the sender would help.
     #[must_use]
-    pub fn wants_key_frame(&self) -> bool {
+    pub(super) fn wants_key_frame(&self) -> bool {
         self.gate.wants_key_frame()
     }
 
     /// Nobody saw the frames so far: begin with a key frame, without calling it an error.
-    pub fn rejoin(&mut self) {
+    pub(super) fn rejoin(&mut self) {
         self.gate = Gate::default();
     }
 
     /// Hands on what waits for its turn: the stream ended or starts anew.
-    pub fn flush(&mut self, out: &mut Vec<StreamOutput>) {
+    pub(super) fn flush(&mut self, out: &mut Vec<StreamOutput>) {
         self.order.flush(&mut self.released);
         out.extend(self.released.drain(..).map(|(_, frame)| StreamOutput::Frame(frame)));
     }
 
-    /// Takes the next access unit in decoding order. `number` counts the camera's frames and is moved
-    /// on for every good one.
-    pub fn handle(
-        &mut self,
-        event: UnitEvent,
-        host: &HostClock,
-        number: &mut u64,
-        out: &mut Vec<StreamOutput>,
-    ) {
+    /// Takes the next access unit in decoding order.
+    pub(super) fn handle(&mut self, event: UnitEvent, sink: &mut Sink<'_>) {
         let UnitEvent::Unit(unit) = event else {
             self.gate.hole();
             return;
@@ -95,7 +99,7 @@ impl FramePipeline {
             self.stats.empty += 1;
             return;
         }
-        let stamped = self.mapper.map(&timing(&unit, &info), host);
+        let stamped = self.mapper.map(&timing(&unit, &info), sink.host);
         // A key frame whose parameter sets never came is no place to start.
         let decodable = info.key && info.sps.is_some();
         match self.gate.judge(unit.complete, decodable) {
@@ -104,7 +108,7 @@ impl FramePipeline {
                 self.stats.damaged += 1;
                 // What waits for its turn was captured before a key frame at the latest; order among
                 // errors and frames is the synchronizer's business.
-                out.push(StreamOutput::ReadError(stamped.time.utc));
+                sink.out.push(StreamOutput::ReadError(stamped.time.utc));
             }
             Verdict::Good => {
                 self.stats.good += 1;
@@ -118,12 +122,12 @@ impl FramePipeline {
                     height: info.sps.map(|sps| sps.height),
                     data: unit.data,
                     arrival: unit.ended,
-                    sequence: *number,
+                    sequence: *sink.number,
                     picture: OnceLock::new(),
                 });
-                *number += 1;
-                out.push(StreamOutput::Decode(frame.clone()));
-                self.present(presentation, decode, frame, &info, out);
+                *sink.number += 1;
+                sink.out.push(StreamOutput::Decode(frame.clone()));
+                self.present(presentation, decode, frame, &info, sink.out);
             }
         }
     }

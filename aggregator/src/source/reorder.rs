@@ -9,7 +9,7 @@ const MAX_DEPTH: usize = 16;
 /// Holds back as few frames as the stream demands: none unless its SPS or a frame out of order says
 /// so, and none whose turn the decoding timestamps prove.
 #[derive(Debug)]
-pub struct PresentationOrder<T> {
+pub(super) struct PresentationOrder<T> {
     /// Frames held, ordered by presentation time.
     held: Vec<(MediaTime, T)>,
     depth: usize,
@@ -25,13 +25,13 @@ impl<T> Default for PresentationOrder<T> {
 impl<T> PresentationOrder<T> {
     /// The SPS declares how many frames may come before one in decoding order and after it in
     /// presentation (`max_num_reorder_frames`).
-    pub fn set_depth(&mut self, depth: usize) {
+    pub(super) fn set_depth(&mut self, depth: usize) {
         self.depth = depth.min(MAX_DEPTH);
     }
 
     /// Takes a frame in decoding order and appends those whose turn it now is to `out`. `decode` is
     /// its DTS where the container has one that differs from the presentation time.
-    pub fn push(
+    pub(super) fn push(
         &mut self,
         presentation: MediaTime,
         decode: Option<MediaTime>,
@@ -51,7 +51,7 @@ impl<T> PresentationOrder<T> {
     }
 
     /// Appends all that is held: the stream ended or its timestamps start anew.
-    pub fn flush(&mut self, out: &mut Vec<(MediaTime, T)>) {
+    pub(super) fn flush(&mut self, out: &mut Vec<(MediaTime, T)>) {
         self.release(self.held.len(), out);
         self.released = None;
     }

@@ -12,10 +12,10 @@ use framelock_common::rtp::{RtpPacket, is_rtcp};
 use framelock_common::time::HostTime;
 
 use super::owner::{Ruling, rule};
-use super::pipeline::StreamOutput;
+use super::pipeline::{Sink, StreamOutput};
 use super::rtp_stream::{FORGET_AFTER, RtpStream};
 use super::unit::UnitAssembler;
-use super::{BROKEN_AFTER, Channel, DownReason, PortEvent, StreamStatus, Transmit};
+use super::{BROKEN_AFTER, Channel, Datagram, DownReason, PortEvent, StreamStatus, Transmit};
 use crate::timestamp::HostClock;
 
 /// Streams without a camera that are followed at a time; more are ignored and counted.
@@ -111,28 +111,23 @@ impl RtpPort {
     }
 
     /// A datagram arrived. Drain [`Self::poll_event`] after.
-    pub fn handle_datagram(
-        &mut self,
-        channel: Channel,
-        from: SocketAddr,
-        datagram: &[u8],
-        arrival: HostTime,
-        host: &HostClock,
-    ) {
-        let control = channel == Channel::Rtcp || is_rtcp(datagram);
+    pub fn handle_datagram(&mut self, datagram: &Datagram<'_>, host: &HostClock) {
+        let &Datagram { channel, from, data, arrival } = datagram;
+        let control = channel == Channel::Rtcp || is_rtcp(data);
         let found = if control {
-            self.rtcp_stream(from, datagram, arrival)
+            self.rtcp_stream(from, data, arrival)
         } else {
-            self.rtp_stream(from, datagram, arrival)
+            self.rtp_stream(from, data, arrival)
         };
         let Some(at) = found else { return };
         let stream = &mut self.streams[at];
         let mut unowned = 0;
         let number = stream.camera.map_or(&mut unowned, |camera| &mut self.cameras[camera].number);
+        let mut sink = Sink { host, number, out: &mut self.outputs };
         if control {
-            stream.rtp.handle_rtcp(channel, from, datagram, arrival, host, number, &mut self.outputs);
+            stream.rtp.handle_rtcp(datagram, &mut sink);
         } else {
-            stream.rtp.handle_rtp(from, datagram, arrival, host, number, &mut self.outputs);
+            stream.rtp.handle_rtp(datagram, &mut sink);
         }
         if stream.camera.is_none() {
             self.outputs.clear();
@@ -147,7 +142,7 @@ impl RtpPort {
             let stream = &mut self.streams[at];
             let mut unowned = 0;
             let number = stream.camera.map_or(&mut unowned, |camera| &mut self.cameras[camera].number);
-            stream.rtp.handle_timeout(now, host, number, &mut self.outputs);
+            stream.rtp.handle_timeout(now, &mut Sink { host, number, out: &mut self.outputs });
             self.emit(at);
             if let Some(camera) = self.streams[at].camera
                 && now - self.streams[at].rtp.last >= BROKEN_AFTER
@@ -255,7 +250,10 @@ impl RtpPort {
                 Ruling::Take => Some(0),
                 Ruling::Wait => None,
                 Ruling::Refuse => {
-                    self.explain(at, "another sender has this port's camera; give each its own port, or use *=rtp://:PORT");
+                    self.explain(
+                        at,
+                        "another sender has this port's camera; give each its own port, or use *=rtp://:PORT",
+                    );
                     None
                 }
             };

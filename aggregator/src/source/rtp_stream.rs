@@ -5,10 +5,10 @@ use std::net::SocketAddr;
 use framelock_common::rtp::session::{Packet, ReceiveConfig, ReceiveEvent, ReceiveSession};
 use framelock_common::time::{HostTime, MediaTime, Span, Utc};
 
-use super::pipeline::{FramePipeline, StreamOutput};
+use super::pipeline::{FramePipeline, Sink, StreamOutput};
 use super::unit::{Payload, UnitAssembler, UnitEvent};
-use super::{Channel, StreamStatus, Transmit};
-use crate::timestamp::{ClockEvent, HostClock};
+use super::{Channel, Datagram, StreamStatus, Transmit};
+use crate::timestamp::ClockEvent;
 
 /// How long a packet waits for those missing before it.
 const REORDER_WINDOW: Span = Span::from_millis(20);
@@ -68,59 +68,36 @@ impl RtpStream {
     }
 
     /// An RTP packet of this stream arrived.
-    pub(super) fn handle_rtp(
-        &mut self,
-        from: SocketAddr,
-        datagram: &[u8],
-        arrival: HostTime,
-        host: &HostClock,
-        number: &mut u64,
-        out: &mut Vec<StreamOutput>,
-    ) {
-        self.heard(datagram, arrival);
+    pub(super) fn handle_rtp(&mut self, datagram: &Datagram<'_>, sink: &mut Sink<'_>) {
+        self.heard(datagram);
         self.goodbye = false;
-        if !self.seen_rtp || self.address != from {
+        if !self.seen_rtp || self.address != datagram.from {
             self.seen_rtp = true;
-            self.address = from;
+            self.address = datagram.from;
             if self.feedback.0 == Channel::Main {
-                self.feedback.1 = from;
+                self.feedback.1 = datagram.from;
             }
         }
-        if let Err(error) = self.session.handle_rtp(datagram.to_vec(), arrival) {
+        if let Err(error) = self.session.handle_rtp(datagram.data.to_vec(), datagram.arrival) {
             tracing::trace!(%error, ssrc = self.ssrc, "RTP datagram dropped");
         }
-        self.handle_events(arrival, host, number, out);
+        self.handle_events(datagram.arrival, sink);
     }
 
     /// An RTCP compound of this stream's sender arrived.
-    pub(super) fn handle_rtcp(
-        &mut self,
-        channel: Channel,
-        from: SocketAddr,
-        datagram: &[u8],
-        arrival: HostTime,
-        host: &HostClock,
-        number: &mut u64,
-        out: &mut Vec<StreamOutput>,
-    ) {
-        self.heard(datagram, arrival);
-        self.feedback = (channel, from);
-        if let Err(error) = self.session.handle_rtcp(datagram, arrival) {
+    pub(super) fn handle_rtcp(&mut self, datagram: &Datagram<'_>, sink: &mut Sink<'_>) {
+        self.heard(datagram);
+        self.feedback = (datagram.channel, datagram.from);
+        if let Err(error) = self.session.handle_rtcp(datagram.data, datagram.arrival) {
             tracing::trace!(%error, ssrc = self.ssrc, "RTCP datagram dropped");
         }
-        self.handle_events(arrival, host, number, out);
+        self.handle_events(datagram.arrival, sink);
     }
 
     /// Time passed.
-    pub(super) fn handle_timeout(
-        &mut self,
-        now: HostTime,
-        host: &HostClock,
-        number: &mut u64,
-        out: &mut Vec<StreamOutput>,
-    ) {
+    pub(super) fn handle_timeout(&mut self, now: HostTime, sink: &mut Sink<'_>) {
         self.session.handle_timeout(now);
-        self.handle_events(now, host, number, out);
+        self.handle_events(now, sink);
     }
 
     pub(super) fn poll_timeout(&self) -> Option<HostTime> {
@@ -167,30 +144,24 @@ impl RtpStream {
         }
     }
 
-    fn heard(&mut self, datagram: &[u8], arrival: HostTime) {
-        self.last = self.last.max(arrival);
+    fn heard(&mut self, datagram: &Datagram<'_>) {
+        self.last = self.last.max(datagram.arrival);
         self.packets += 1;
-        self.bytes += datagram.len() as u64;
+        self.bytes += datagram.data.len() as u64;
     }
 
-    fn handle_events(
-        &mut self,
-        now: HostTime,
-        host: &HostClock,
-        number: &mut u64,
-        out: &mut Vec<StreamOutput>,
-    ) {
-        let host_now = host.utc_at(now).utc;
+    fn handle_events(&mut self, now: HostTime, sink: &mut Sink<'_>) {
+        let host_now = sink.host.utc_at(now).utc;
         while let Some(event) = self.session.poll_event() {
             match event {
                 ReceiveEvent::Packet(packet) => {
                     self.handle_packet(&packet, host_now);
-                    self.handle_units(now, host, number, out);
+                    self.handle_units(now, sink);
                 }
                 ReceiveEvent::Gap { lost } => {
                     tracing::debug!(lost, ssrc = self.ssrc, "RTP packets lost");
                     self.units.gap(&mut self.units_out);
-                    self.handle_units(now, host, number, out);
+                    self.handle_units(now, sink);
                 }
                 ReceiveEvent::SenderReport { ntp, rtp, .. } => {
                     let rtp = MediaTime::from_ticks(rtp);
@@ -204,7 +175,7 @@ impl RtpStream {
                 ReceiveEvent::Cname(cname) => self.cname = Some(cname),
                 ReceiveEvent::Bye => self.goodbye = true,
                 ReceiveEvent::Restarted { .. } => {
-                    self.pipeline.flush(out);
+                    self.pipeline.flush(sink.out);
                     self.units = UnitAssembler::default();
                     self.pipeline.mapper().reset();
                     self.pipeline.rejoin();
@@ -231,16 +202,10 @@ impl RtpStream {
         }
     }
 
-    fn handle_units(
-        &mut self,
-        now: HostTime,
-        host: &HostClock,
-        number: &mut u64,
-        out: &mut Vec<StreamOutput>,
-    ) {
+    fn handle_units(&mut self, now: HostTime, sink: &mut Sink<'_>) {
         let any = !self.units_out.is_empty();
         for event in self.units_out.drain(..) {
-            self.pipeline.handle(event, host, number, out);
+            self.pipeline.handle(event, sink);
         }
         if any && self.pipeline.wants_key_frame() {
             self.request_key_frame(now);

@@ -33,7 +33,9 @@ pub enum SpecError {
     #[error("source \"{0}\": needs a port, as in rtp://:5000 (1 to 65535; 1 to 65534 for rtp)")]
     Port(String),
     /// The host is no address of this machine.
-    #[error("source \"{0}\": \"{1}\" is not an IP address or a known host name; leave it out to listen everywhere")]
+    #[error(
+        "source \"{0}\": \"{1}\" is not an IP address or a known host name; leave it out to listen everywhere"
+    )]
     Host(String, String),
 }
 
@@ -112,7 +114,9 @@ mod tests {
 
     #[test]
     fn refuses_what_it_cannot_receive() {
-        for text in ["5000", "srt://:5000", "rtp://:0", "rtp://:65535", "udp://:99999", "rtp://host", "rtp://:"] {
+        for text in
+            ["5000", "srt://:5000", "rtp://:0", "rtp://:65535", "udp://:99999", "rtp://host", "rtp://:"]
+        {
             assert!(text.parse::<SourceSpec>().is_err(), "{text}");
         }
         assert!(matches!("rtp://no such host:5000".parse::<SourceSpec>(), Err(SpecError::Host(..))));

@@ -7,9 +7,9 @@ use framelock_common::mpegts::PacketMeta;
 use framelock_common::time::HostTime;
 
 use super::owner::{Ruling, rule};
-use super::pipeline::{FramePipeline, StreamOutput};
+use super::pipeline::{FramePipeline, Sink, StreamOutput};
 use super::unit::{UnitAssembler, UnitEvent};
-use super::{BROKEN_AFTER, DownReason, PortEvent, StreamStatus};
+use super::{BROKEN_AFTER, Datagram, DownReason, PortEvent, StreamStatus};
 use crate::timestamp::HostClock;
 
 /// See the module.
@@ -53,13 +53,8 @@ impl TsPort {
     }
 
     /// A datagram arrived. Drain [`Self::poll_event`] after.
-    pub fn handle_datagram(
-        &mut self,
-        from: SocketAddr,
-        datagram: &[u8],
-        arrival: HostTime,
-        host: &HostClock,
-    ) {
+    pub fn handle_datagram(&mut self, datagram: &Datagram<'_>, host: &HostClock) {
+        let &Datagram { from, data, arrival, .. } = datagram;
         if !self.admit(from, arrival) {
             self.refused += 1;
             return;
@@ -67,11 +62,12 @@ impl TsPort {
         let Some(sender) = &mut self.sender else { return };
         sender.last = sender.last.max(arrival);
         sender.packets += 1;
-        sender.bytes += datagram.len() as u64;
+        sender.bytes += data.len() as u64;
         let meta = PacketMeta { rtp_timestamp: None, arrival };
-        sender.units.handle_ts(datagram, meta, &mut self.units);
+        sender.units.handle_ts(data, meta, &mut self.units);
         for event in self.units.drain(..) {
-            sender.pipeline.handle(event, host, &mut self.number, &mut self.outputs);
+            let mut sink = Sink { host, number: &mut self.number, out: &mut self.outputs };
+            sender.pipeline.handle(event, &mut sink);
         }
         self.emit();
     }

@@ -10,7 +10,7 @@ const DYNAMIC: std::ops::RangeInclusive<u8> = 96..=127;
 
 /// An access unit as it came off the network, before anybody asked whether it is good.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AccessUnit {
+pub(super) struct AccessUnit {
     /// The NAL units, Annex B.
     pub data: Vec<u8>,
     /// Presentation time: the PTS, or the RTP timestamp for raw H.264.
@@ -31,7 +31,7 @@ pub struct AccessUnit {
 
 /// What the payloads gave, in decoding order.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum UnitEvent {
+pub(super) enum UnitEvent {
     /// An access unit, whole or not.
     Unit(AccessUnit),
     /// Something is missing between the access unit before and the next.
@@ -40,7 +40,7 @@ pub enum UnitEvent {
 
 /// An RTP packet in sequence, as far as this module needs it.
 #[derive(Clone, Copy, Debug)]
-pub struct Payload<'a> {
+pub(super) struct Payload<'a> {
     /// RTP payload type.
     pub payload_type: u8,
     /// Unwrapped RTP timestamp.
@@ -56,11 +56,11 @@ pub struct Payload<'a> {
 /// A payload type that no camera of ours sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("RTP payload type {0} is neither MPEG-TS (33) nor dynamic H.264 (96 to 127)")]
-pub struct UnknownPayload(pub u8);
+pub(super) struct UnknownPayload(u8);
 
 /// Puts access units together from payloads in order. What kind of payload it is, the first tells.
 #[derive(Debug, Default)]
-pub struct UnitAssembler {
+pub(super) struct UnitAssembler {
     format: Option<Format>,
 }
 
@@ -73,7 +73,7 @@ enum Format {
 impl UnitAssembler {
     /// Whether payloads of this type can be put together.
     #[must_use]
-    pub fn knows(payload_type: u8) -> bool {
+    pub(super) fn knows(payload_type: u8) -> bool {
         payload_type == PT_MP2T || DYNAMIC.contains(&payload_type)
     }
 
@@ -81,7 +81,7 @@ impl UnitAssembler {
     ///
     /// # Errors
     /// When the payload type is unknown; the payload is dropped.
-    pub fn handle_rtp(
+    pub(super) fn handle_rtp(
         &mut self,
         payload: &Payload<'_>,
         out: &mut Vec<UnitEvent>,
@@ -120,7 +120,7 @@ impl UnitAssembler {
     }
 
     /// Takes transport stream packets and appends the access units that they complete to `out`.
-    pub fn handle_ts(&mut self, data: &[u8], meta: PacketMeta, out: &mut Vec<UnitEvent>) {
+    pub(super) fn handle_ts(&mut self, data: &[u8], meta: PacketMeta, out: &mut Vec<UnitEvent>) {
         if !matches!(self.format, Some(Format::Ts(_))) {
             self.format = Some(Format::Ts(Box::new(Demuxer::new())));
         }
@@ -130,7 +130,7 @@ impl UnitAssembler {
     }
 
     /// Packets were lost here. Access units that were whole before come out, and a hole.
-    pub fn gap(&mut self, out: &mut Vec<UnitEvent>) {
+    pub(super) fn gap(&mut self, out: &mut Vec<UnitEvent>) {
         match &mut self.format {
             Some(Format::H264(assembler)) => assembler.gap(),
             Some(Format::Ts(demuxer)) => {
@@ -146,16 +146,18 @@ impl UnitAssembler {
 fn drain(demuxer: &mut Demuxer, out: &mut Vec<UnitEvent>) {
     while let Some(event) = demuxer.poll() {
         match event {
-            TsEvent::AccessUnit { data, pts, dts, start, end, complete } => out.push(UnitEvent::Unit(AccessUnit {
-                data,
-                presentation: MediaTime::from_ticks(pts),
-                decode: dts.map(MediaTime::from_ticks),
-                rtp: start.rtp_timestamp.map(MediaTime::from_ticks),
-                mpegts: true,
-                started: start.arrival,
-                ended: end.arrival,
-                complete,
-            })),
+            TsEvent::AccessUnit { data, pts, dts, start, end, complete } => {
+                out.push(UnitEvent::Unit(AccessUnit {
+                    data,
+                    presentation: MediaTime::from_ticks(pts),
+                    decode: dts.map(MediaTime::from_ticks),
+                    rtp: start.rtp_timestamp.map(MediaTime::from_ticks),
+                    mpegts: true,
+                    started: start.arrival,
+                    ended: end.arrival,
+                    complete,
+                }))
+            }
             TsEvent::Problem(problem) => {
                 tracing::debug!(%problem, "transport stream");
                 out.push(UnitEvent::Hole);

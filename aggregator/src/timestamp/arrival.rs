@@ -91,11 +91,8 @@ impl ArrivalEstimator {
             (points.iter().map(|p| p.0).sum::<f64>() / n, points.iter().map(|p| p.1).sum::<f64>() / n);
         let sxx: f64 = points.iter().map(|p| (p.0 - mean_x).powi(2)).sum();
         let sxy: f64 = points.iter().map(|p| (p.0 - mean_x) * (p.1 - mean_y)).sum();
-        self.slope = if points.len() < MIN_FIT || sxx <= 0.0 {
-            0.0
-        } else {
-            (sxy / sxx).clamp(-MAX_SLOPE, MAX_SLOPE)
-        };
+        self.slope =
+            if points.len() < MIN_FIT || sxx <= 0.0 { 0.0 } else { (sxy / sxx).clamp(-MAX_SLOPE, MAX_SLOPE) };
         let level = points.iter().map(|p| p.1 - self.slope * p.0).fold(f64::INFINITY, f64::min);
         self.level = Span::from_secs_f64(level);
     }

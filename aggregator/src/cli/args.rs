@@ -1,0 +1,233 @@
+//! The arguments, as `interfaces.md` of the design fixes them.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use framelock_common::config::parse_duration;
+use framelock_common::logging::LogFormat;
+use framelock_common::time::Span;
+
+use super::serve::Options;
+use crate::config::{Settings, SettingsError};
+use crate::demo::DemoConfig;
+use crate::sync::{Policy, Rate, SyncConfig};
+
+/// Puts frames of the same instant from many cameras together and hands them out as packets.
+#[derive(Debug, Parser)]
+#[command(name = "framelock-aggregator", version)]
+pub(super) struct Cli {
+    /// How log lines on stderr look: text or json. Which ones there are is chosen by RUST_LOG
+    #[arg(long, global = true, value_name = "FORMAT")]
+    pub(super) log_format: Option<LogFormat>,
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Print packets, one JSON object a line
+    Packets(PacketsArgs),
+    /// Run by a configuration file until interrupted
+    Run {
+        /// Settings as TOML
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Run the same synchronizer over recorded times or captured traffic
+    Replay(ReplayArgs),
+    /// Check a configuration file
+    Validate {
+        /// The file
+        file: PathBuf,
+    },
+    /// Show synchronized cameras on this machine, no hardware needed
+    Demo(DemoArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct SyncArgs {
+    /// tightest, last-before or exact:TOLERANCE [default: tightest]
+    #[arg(long, value_name = "P")]
+    policy: Option<Policy>,
+    /// How long a packet waits for frames, in ms [default: two frame periods]
+    #[arg(long, value_name = "MS", value_parser = read_max_wait)]
+    max_wait: Option<Span>,
+    /// slowest, fastest or packets a second [default: slowest]
+    #[arg(long, value_name = "RATE")]
+    rate: Option<Rate>,
+}
+
+impl SyncArgs {
+    fn apply(&self, sync: &mut SyncConfig) {
+        sync.policy = self.policy.unwrap_or(sync.policy);
+        sync.rate = self.rate.unwrap_or(sync.rate);
+        sync.max_wait = self.max_wait.or(sync.max_wait);
+    }
+}
+
+#[derive(Debug, Args)]
+pub(super) struct PacketsArgs {
+    /// Settings as TOML; flags override them
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// A camera: rtp://:PORT or udp://:PORT; the name * makes every RTP sender one
+    #[arg(long, value_name = "NAME=SOURCE")]
+    camera: Vec<String>,
+    /// End after so many packets
+    #[arg(long, value_name = "N")]
+    count: Option<u64>,
+    /// End after so many seconds
+    #[arg(long, value_name = "N", value_parser = read_seconds)]
+    seconds: Option<Duration>,
+    #[command(flatten)]
+    sync: SyncArgs,
+    /// Decode every frame; one that does not decode is a read-error
+    #[arg(long)]
+    decode: bool,
+    /// The most senders of one * source that become cameras [default: 64]
+    #[arg(long, value_name = "N")]
+    max_cameras: Option<usize>,
+}
+
+impl PacketsArgs {
+    pub(super) fn options(&self) -> Options {
+        Options { write: true, count: self.count, duration: self.seconds, status_interval: None }
+    }
+
+    /// The configuration file's settings with the flags laid over them.
+    pub(super) fn settings(&self) -> Result<Settings, SettingsError> {
+        let mut settings = self.config.as_deref().map(Settings::read).transpose()?.unwrap_or_default();
+        if !self.camera.is_empty() {
+            settings.cameras.clear();
+        }
+        for camera in &self.camera {
+            settings.add_camera_flag(camera)?;
+        }
+        self.sync.apply(&mut settings.sync);
+        settings.decode |= self.decode;
+        settings.max_cameras = self.max_cameras.unwrap_or(settings.max_cameras);
+        Ok(settings)
+    }
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ReplayArgs {
+    /// Frame times: CSV with the columns cam_id,frame_time[,arrival_time], in seconds
+    #[arg(long, value_name = "FILE", conflicts_with = "pcap", required_unless_present = "pcap")]
+    pub(super) timestamps: Option<PathBuf>,
+    /// Captured traffic, as `tcpdump -w` writes it
+    #[arg(long, value_name = "FILE", requires = "camera")]
+    pub(super) pcap: Option<PathBuf>,
+    /// A camera in the capture: its name and UDP port, or a source such as udp://:PORT
+    #[arg(long, value_name = "NAME=PORT", conflicts_with = "timestamps")]
+    pub(super) camera: Vec<String>,
+    /// End after so many packets
+    #[arg(long, value_name = "N")]
+    pub(super) count: Option<u64>,
+    #[command(flatten)]
+    sync: SyncArgs,
+}
+
+impl ReplayArgs {
+    pub(super) fn settings(&self) -> Result<Settings, SettingsError> {
+        let mut settings = Settings::default();
+        for camera in &self.camera {
+            match camera.rsplit_once('=') {
+                Some((name, port)) if port.parse::<u16>().is_ok() => {
+                    settings.add_camera(name, &format!("rtp://:{port}"))?;
+                }
+                _ => settings.add_camera_flag(camera)?,
+            }
+        }
+        self.sync.apply(&mut settings.sync);
+        Ok(settings)
+    }
+}
+
+#[derive(Debug, Args)]
+pub(super) struct DemoArgs {
+    /// How many cameras
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=16))]
+    cameras: u16,
+    /// End after so many seconds [default: on Ctrl-C]
+    #[arg(long, value_name = "N", value_parser = read_seconds)]
+    seconds: Option<Duration>,
+}
+
+impl From<DemoArgs> for DemoConfig {
+    fn from(args: DemoArgs) -> Self {
+        Self { cameras: args.cameras, duration: args.seconds }
+    }
+}
+
+fn read_seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().ok().filter(|seconds| (0.001..=1e9).contains(seconds));
+    seconds
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+        .ok_or_else(|| "give seconds as a positive number, for example 10".to_owned())
+}
+
+fn read_max_wait(text: &str) -> Result<Span, String> {
+    let bare = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    let text = if bare { format!("{text}ms") } else { text.to_owned() };
+    let span = parse_duration(&text).map_err(|error| error.to_string())?;
+    if span < Span::ZERO { Err("give 0 or more milliseconds, for example 66".to_owned()) } else { Ok(span) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(args: &str) -> Cli {
+        Cli::try_parse_from(args.split_whitespace()).unwrap_or_else(|error| panic!("{args}: {error}"))
+    }
+
+    #[test]
+    fn the_commands_of_the_interface_parse() {
+        let Command::Packets(args) = parse(
+            "x packets --camera a=rtp://:5000 --camera *=rtp://:5002 --count 3 --seconds 1.5 \
+             --policy exact:5ms --max-wait 66 --decode --rate 29.97",
+        )
+        .command
+        else {
+            panic!("packets")
+        };
+        let settings = args.settings().unwrap();
+        assert_eq!(settings.sync.max_wait, Some(Span::from_millis(66)));
+        assert_eq!(settings.sync.policy, Policy::Exact(Span::from_millis(5)));
+        assert_eq!((settings.cameras.len(), settings.cameras[1].name.clone()), (2, None));
+        assert_eq!(args.options().duration, Some(Duration::from_millis(1_500)));
+        parse("x replay --timestamps a.csv --policy last-before");
+        parse("x run --config a.toml --log-format json");
+        parse("x validate a.toml");
+        parse("x demo --cameras 3 --seconds 5");
+    }
+
+    #[test]
+    fn replay_cameras_are_ports() {
+        let Command::Replay(args) =
+            parse("x replay --pcap a.pcap --camera a=b=5000 --camera c=udp://:6000").command
+        else {
+            panic!("replay")
+        };
+        let settings = args.settings().unwrap();
+        assert_eq!(settings.cameras[0].name.as_ref().unwrap().as_str(), "a=b");
+        assert_eq!(settings.cameras[1].source.to_string(), "udp://:6000");
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        for args in [
+            "x packets --seconds -1",
+            "x packets --policy best",
+            "x replay",
+            "x replay --timestamps a --pcap b",
+            "x replay --pcap b",
+            "x demo --cameras 0",
+            "x demo --cameras 17",
+        ] {
+            assert!(Cli::try_parse_from(args.split_whitespace()).is_err(), "{args}");
+        }
+    }
+}

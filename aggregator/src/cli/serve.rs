@@ -1,0 +1,130 @@
+//! `packets` and `run`: a live aggregator until it is told to end.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::{MissedTickBehavior, interval, sleep};
+
+use super::{CliError, Rates};
+use crate::aggregator::Aggregator;
+use crate::clock;
+use crate::config::{Output, Settings};
+
+/// How often a reader that is gone is noticed while there is nothing to write.
+const PIPE_CHECK: Duration = Duration::from_millis(500);
+/// How often `run` logs what every camera does.
+const STATUS_INTERVAL: Duration = Duration::from_secs(10);
+
+/// What to do with packets, and for how long.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Options {
+    pub(super) write: bool,
+    pub(super) count: Option<u64>,
+    pub(super) duration: Option<Duration>,
+    pub(super) status_interval: Option<Duration>,
+}
+
+/// SIGINT or SIGTERM.
+#[derive(Debug)]
+pub(crate) struct Interrupt {
+    int: Signal,
+    term: Signal,
+}
+
+impl Interrupt {
+    /// Takes the signals over from now on. Must be called inside a tokio runtime.
+    pub(crate) fn new() -> io::Result<Self> {
+        Ok(Self { int: signal(SignalKind::interrupt())?, term: signal(SignalKind::terminate())? })
+    }
+
+    /// Waits for one.
+    pub(crate) async fn wait(&mut self) {
+        tokio::select! {
+            _ = self.int.recv() => {}
+            _ = self.term.recv() => {}
+        }
+    }
+}
+
+pub(super) fn packets(settings: &Settings, options: &Options) -> Result<(), CliError> {
+    serve(settings, options)
+}
+
+pub(super) fn run(settings: &Settings) -> Result<(), CliError> {
+    let options = Options {
+        write: settings.output == Output::Stdout,
+        count: None,
+        duration: None,
+        status_interval: Some(STATUS_INTERVAL),
+    };
+    serve(settings, &options)
+}
+
+fn serve(settings: &Settings, options: &Options) -> Result<(), CliError> {
+    let mut aggregator = Aggregator::start(settings)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(follow(&mut aggregator, options))
+}
+
+async fn follow(aggregator: &mut Aggregator, options: &Options) -> Result<(), CliError> {
+    let mut interrupt = Interrupt::new()?;
+    let mut checks = interval(PIPE_CHECK);
+    let mut status = interval(options.status_interval.unwrap_or(STATUS_INTERVAL));
+    status.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    status.tick().await;
+    let end = sleep(options.duration.unwrap_or(Duration::MAX / 4));
+    tokio::pin!(end);
+    let (mut rates, mut written) = (Rates::default(), 0);
+    while options.count.is_none_or(|count| written < count) {
+        tokio::select! {
+            biased;
+            () = interrupt.wait() => break,
+            () = &mut end, if options.duration.is_some() => break,
+            _ = checks.tick(), if options.write => if reader_is_gone() { break },
+            _ = status.tick(), if options.status_interval.is_some() => log_status(aggregator, &mut rates),
+            packet = aggregator.next_async() => {
+                let packet = packet?;
+                written += 1;
+                if options.write {
+                    let now = clock::sandwich().utc_at(clock::now()).utc;
+                    let mut out = io::stdout().lock();
+                    packet.write_json(now, &mut out)?;
+                    out.flush()?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether standard output is a pipe that nobody reads any more.
+fn reader_is_gone() -> bool {
+    let stdout = io::stdout();
+    let mut fds = [PollFd::new(&stdout, PollFlags::empty())];
+    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll(&mut fds, Some(&at_once)).is_ok() && fds[0].revents().intersects(PollFlags::ERR | PollFlags::NVAL)
+}
+
+fn log_status(aggregator: &Aggregator, rates: &mut Rates) {
+    let cameras = aggregator.status();
+    let rates = rates.look(&cameras, clock::now());
+    for (camera, rate) in cameras.iter().zip(rates) {
+        let last = camera.last;
+        tracing::info!(
+            camera = %camera.name,
+            state = ?camera.state,
+            fps = format_args!("{:.1}", rate.fps),
+            kbit_s = format_args!("{:.0}", rate.bitrate / 1e3),
+            lost = camera.stream.lost,
+            damaged = camera.stream.frames.damaged,
+            late = camera.sync.late,
+            time_source = last.map(|last| last.source.as_str()),
+            uncertainty = last.map(|last| last.uncertainty.to_string()),
+            "status"
+        );
+    }
+    let queue = aggregator.queue();
+    tracing::info!(packets = queue.pushed, dropped = queue.dropped, "packets");
+}

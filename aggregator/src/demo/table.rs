@@ -1,0 +1,129 @@
+//! The live table of a demonstration; on a terminal in place, else plain lines.
+
+use std::io::{self, Write};
+
+use framelock_common::time::{Span, Utc};
+
+use super::truth::Truth;
+use crate::cli::CameraRates;
+use crate::deliver::{FrameStatus, Packet};
+use crate::engine::CameraStatus;
+use crate::sync::SourceState;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Table {
+    terminal: bool,
+    /// Lines that are on the terminal now.
+    shown: usize,
+    spread: Span,
+    /// Latency from capture to delivery of each camera's last delivered frame.
+    latency: Vec<Option<Span>>,
+}
+
+impl Table {
+    pub(super) fn new(terminal: bool) -> Self {
+        Self { terminal, shown: 0, spread: Span::ZERO, latency: Vec::new() }
+    }
+
+    /// A packet was delivered.
+    pub(super) fn note(&mut self, packet: &Packet, delivered: Utc) {
+        if packet.complete {
+            self.spread = packet.spread;
+        }
+        self.latency.resize(packet.entries.len(), None);
+        for (latency, entry) in self.latency.iter_mut().zip(&packet.entries) {
+            if entry.status == FrameStatus::Okay {
+                *latency = entry.frame.as_ref().map(|frame| delivered - frame.time.utc);
+            }
+        }
+    }
+
+    pub(super) fn show(
+        &mut self,
+        cameras: &[CameraStatus],
+        rates: &[CameraRates],
+        truth: &Truth,
+        out: &mut impl Write,
+    ) -> io::Result<()> {
+        if self.terminal {
+            self.draw(cameras, rates, truth, out)
+        } else {
+            self.line(cameras, rates, truth, out)
+        }
+    }
+
+    fn draw(
+        &mut self,
+        cameras: &[CameraStatus],
+        rates: &[CameraRates],
+        truth: &Truth,
+        out: &mut impl Write,
+    ) -> io::Result<()> {
+        if self.shown > 0 {
+            // Up to the table's first line, and clear from there.
+            write!(out, "\x1b[{}A\x1b[J", self.shown)?;
+        }
+        writeln!(
+            out,
+            "{:<10} {:<9} {:>6} {:>11} {:>6} {:>12} {:>12} {:>14}",
+            "camera", "state", "fps", "kbit/s", "lost", "latency", "uncertainty", "time source"
+        )?;
+        for (index, (camera, rate)) in cameras.iter().zip(rates).enumerate() {
+            let text = |span: Option<Span>| span.map_or_else(|| "-".to_owned(), |span| span.to_string());
+            writeln!(
+                out,
+                "{:<10} {:<9} {:>6.1} {:>11.0} {:>6} {:>12} {:>12} {:>14}",
+                camera.name.as_str(),
+                state(camera.state),
+                rate.fps,
+                rate.bitrate / 1e3,
+                camera.stream.lost,
+                text(self.latency.get(index).copied().flatten()),
+                text(camera.last.map(|last| last.uncertainty)),
+                camera.last.map_or("-", |last| last.source.as_str()),
+            )?;
+        }
+        let (packets, complete) = (truth.packets(), truth.complete_packets());
+        writeln!(out, "packets {packets}, complete {complete}, spread now {}", self.spread)?;
+        self.shown = cameras.len().min(rates.len()) + 2;
+        Ok(())
+    }
+
+    fn line(
+        &self,
+        cameras: &[CameraStatus],
+        rates: &[CameraRates],
+        truth: &Truth,
+        out: &mut impl Write,
+    ) -> io::Result<()> {
+        let (packets, complete) = (truth.packets(), truth.complete_packets());
+        write!(out, "packets {packets} complete {complete} spread {}", self.spread)?;
+        for (index, (camera, rate)) in cameras.iter().zip(rates).enumerate() {
+            write!(
+                out,
+                " | {} {} {:.1} fps {:.0} kbit/s",
+                camera.name,
+                state(camera.state),
+                rate.fps,
+                rate.bitrate / 1e3
+            )?;
+            write!(out, " lost {}", camera.stream.lost)?;
+            if let Some(Some(latency)) = self.latency.get(index) {
+                write!(out, " latency {latency}")?;
+            }
+            if let Some(last) = camera.last {
+                write!(out, " +-{} {}", last.uncertainty, last.source)?;
+            }
+        }
+        writeln!(out)
+    }
+}
+
+fn state(state: SourceState) -> &'static str {
+    match state {
+        SourceState::Starting => "starting",
+        SourceState::Live => "live",
+        SourceState::Broken => "broken",
+    }
+}

@@ -1,0 +1,148 @@
+//! Reported capture times against the truth, which the test cameras draw into their pictures.
+
+use std::io::{self, Write};
+
+use framelock_common::time::Span;
+use framelock_common::timecode;
+
+use crate::deliver::{Frame, Packet};
+
+/// Errors kept for the percentiles of one camera; from then on every new one replaces the oldest.
+const MAX_ERRORS: usize = 100_000;
+
+/// What was found so far.
+#[derive(Debug)]
+pub(super) struct Truth {
+    cameras: Vec<Camera>,
+    packets: u64,
+    complete: u64,
+    spreads: Vec<Span>,
+}
+
+#[derive(Debug, Default)]
+struct Camera {
+    name: String,
+    read: u64,
+    unreadable: u64,
+    inside: u64,
+    errors: Vec<Span>,
+    bounds: Vec<Span>,
+}
+
+impl Truth {
+    pub(super) fn new(names: Vec<String>) -> Self {
+        let cameras = names.into_iter().map(|name| Camera { name, ..Camera::default() }).collect();
+        Self { cameras, packets: 0, complete: 0, spreads: Vec::new() }
+    }
+
+    /// Packets with a frame of every camera.
+    pub(super) fn complete_packets(&self) -> u64 {
+        self.complete
+    }
+
+    /// All packets.
+    pub(super) fn packets(&self) -> u64 {
+        self.packets
+    }
+
+    /// Reads the strips of a packet's pictures.
+    pub(super) fn note(&mut self, packet: &Packet) {
+        self.packets += 1;
+        if packet.complete {
+            keep(&mut self.spreads, packet.spread, self.complete);
+            self.complete += 1;
+        }
+        for (camera, entry) in self.cameras.iter_mut().zip(&packet.entries) {
+            if let Some(frame) = &entry.frame {
+                camera.note(frame);
+            }
+        }
+    }
+
+    /// Says how far the reported times are from the truth.
+    pub(super) fn report(&mut self, out: &mut impl Write) -> io::Result<()> {
+        writeln!(out)?;
+        writeln!(out, "{} packets, {} of them with every camera", self.packets, self.complete)?;
+        if let Some((p50, p99, max)) = percentiles(&mut self.spreads) {
+            writeln!(out, "spread of complete packets: median {p50}, p99 {p99}, max {max}")?;
+        }
+        writeln!(out, "reported capture times against the truth in the decoded timecode strips:")?;
+        writeln!(
+            out,
+            "{:<10} {:>8} {:>11} {:>12} {:>12} {:>12} {:>14} {:>13}",
+            "camera",
+            "strips",
+            "unreadable",
+            "error p50",
+            "error p99",
+            "error max",
+            "median bound",
+            "inside bound"
+        )?;
+        for camera in &mut self.cameras {
+            camera.report(out)?;
+        }
+        Ok(())
+    }
+}
+
+impl Camera {
+    fn note(&mut self, frame: &Frame) {
+        let strip = frame.decoded().map(|p| timecode::read(&p.y, p.width, p.width, p.height));
+        let Some(Ok(strip)) = strip else {
+            self.unreadable += 1;
+            return;
+        };
+        let error = (frame.time.utc - strip.capture).abs();
+        keep(&mut self.errors, error, self.read);
+        keep(&mut self.bounds, frame.time.uncertainty, self.read);
+        self.read += 1;
+        self.inside += u64::from(error <= frame.time.uncertainty);
+    }
+
+    fn report(&mut self, out: &mut impl Write) -> io::Result<()> {
+        let (name, read, unreadable) = (&self.name, self.read, self.unreadable);
+        let errors = percentiles(&mut self.errors);
+        let (Some((p50, p99, max)), Some((bound, _, _))) = (errors, percentiles(&mut self.bounds)) else {
+            return writeln!(out, "{name:<10} {read:>8} {unreadable:>11} {:>12}", "-");
+        };
+        #[expect(clippy::cast_precision_loss, reason = "for display")]
+        let inside = 100.0 * self.inside as f64 / read as f64;
+        let [p50, p99, max, bound] = [p50, p99, max, bound].map(|span| span.to_string());
+        writeln!(
+            out,
+            "{name:<10} {read:>8} {unreadable:>11} {p50:>12} {p99:>12} {max:>12} {bound:>14} {inside:>12.2}%"
+        )
+    }
+}
+
+fn keep(values: &mut Vec<Span>, value: Span, counted: u64) {
+    if values.len() < MAX_ERRORS {
+        values.push(value);
+    } else {
+        let at = usize::try_from(counted).unwrap_or(0) % MAX_ERRORS;
+        values[at] = value;
+    }
+}
+
+/// Median, 99th percentile and maximum.
+fn percentiles(values: &mut [Span]) -> Option<(Span, Span, Span)> {
+    values.sort_unstable();
+    let at = |permille: usize| values.get((values.len() * permille / 1_000).min(values.len() - 1)).copied();
+    let max = *values.last()?;
+    Some((at(500)?, at(990)?, max))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_of_few_and_many() {
+        assert_eq!(percentiles(&mut []), None);
+        let mut values: Vec<_> = (0..1_000).rev().map(Span::from_nanos).collect();
+        let ns = Span::from_nanos;
+        assert_eq!(percentiles(&mut values), Some((ns(500), ns(990), ns(999))));
+        assert_eq!(percentiles(&mut [ns(3)]), Some((ns(3), ns(3), ns(3))));
+    }
+}
