@@ -44,8 +44,10 @@ impl<T> PresentationOrder<T> {
         }
         let at = self.held.partition_point(|(held, _)| *held <= presentation);
         self.held.insert(at, (presentation, frame));
-        // A frame still to come is decoded later than this one, and presented no earlier than that.
-        let proven = decode.map_or(0, |dts| self.held.partition_point(|(held, _)| *held <= dts));
+        // A frame still to come is decoded later than this one, and presented no earlier than that. What
+        // is late already waits for nothing.
+        let due = decode.max(self.released);
+        let proven = due.map_or(0, |due| self.held.partition_point(|(held, _)| *held <= due));
         let count = proven.max(self.held.len().saturating_sub(self.depth));
         self.release(count, out);
     }
