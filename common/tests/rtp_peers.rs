@@ -2,7 +2,7 @@
 //!
 //! Needs `ffmpeg` and `gst-launch-1.0` with the good and ugly plugins in PATH, and fails without them. Bit
 //! rates are low so that a socket's default buffer holds seconds of it, should the machine be busy.
-#![expect(clippy::disallowed_methods, reason = "real peers run in real time")]
+#![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test with real sockets and clocks")]
 
 use std::net::UdpSocket;
 use std::process::{Child, Command, Stdio};
@@ -48,7 +48,7 @@ fn sockets() -> (UdpSocket, UdpSocket, u16) {
         let rtp = UdpSocket::bind("127.0.0.1:0").unwrap();
         let port = rtp.local_addr().unwrap().port();
         let Ok(rtcp) = UdpSocket::bind(("127.0.0.1", port.saturating_add(1))) else { continue };
-        if port % 2 == 0 {
+        if port.is_multiple_of(2) {
             rtp.set_read_timeout(Some(Duration::from_millis(2))).unwrap();
             rtcp.set_nonblocking(true).unwrap();
             return (rtp, rtcp, port);
