@@ -37,7 +37,8 @@ fn complete_packets(aggregator: &mut Process, count: usize, source: &str) -> Vec
 #[test]
 fn packets_from_ffmpeg_over_rtp() {
     let ports = [free_port(), free_port()];
-    let sources = [format!("left=rtp://127.0.0.1:{}", ports[0]), format!("right=rtp://127.0.0.1:{}", ports[1])];
+    let sources =
+        [format!("left=rtp://127.0.0.1:{}", ports[0]), format!("right=rtp://127.0.0.1:{}", ports[1])];
     let mut aggregator = aggregator(&sources, &[]);
     let _senders = ports.map(|port| {
         wait_for_udp_port(port);
@@ -45,17 +46,22 @@ fn packets_from_ffmpeg_over_rtp() {
     });
     // ffmpeg sends sender reports to PORT + 1; until the first one, arrival is all there is.
     next_where(&mut aggregator, "sender-report times", |packet| {
-        packet.complete && packet.frames.iter().all(|frame| frame.time_source.as_deref() == Some("sender-report"))
+        packet.complete
+            && packet.frames.iter().all(|frame| frame.time_source.as_deref() == Some("sender-report"))
     });
     let packets = complete_packets(&mut aggregator, 30, "sender-report");
-    assert!(packets.iter().all(|packet| packet.spread_ns.is_some_and(|spread| spread <= 40_000_000)), "{packets:?}");
+    assert!(
+        packets.iter().all(|packet| packet.spread_ns.is_some_and(|spread| spread <= 40_000_000)),
+        "{packets:?}"
+    );
     assert!(aggregator.terminate().success(), "{}", aggregator.log());
 }
 
 #[test]
 fn packets_from_ffmpeg_over_plain_udp() {
     let ports = [free_port(), free_port()];
-    let sources = [format!("left=udp://127.0.0.1:{}", ports[0]), format!("right=udp://127.0.0.1:{}", ports[1])];
+    let sources =
+        [format!("left=udp://127.0.0.1:{}", ports[0]), format!("right=udp://127.0.0.1:{}", ports[1])];
     let mut aggregator = aggregator(&sources, &[]);
     let _senders = ports.map(|port| {
         wait_for_udp_port(port);
@@ -74,7 +80,8 @@ fn packets_from_gstreamer_rtpbin_with_sender_reports() {
         "rtpbin name=bin ntp-time-source=ntp videotestsrc is-live=true ! video/x-raw,width=320,height=240,framerate=25/1 ! x264enc tune=zerolatency key-int-max=25 ! rtph264pay config-interval=-1 ! bin.send_rtp_sink_0 bin.send_rtp_src_0 ! udpsink host=127.0.0.1 port={port} bin.send_rtcp_src_0 ! udpsink host=127.0.0.1 port={} sync=false async=false",
         port + 1
     );
-    let _sender = Process::start(Path::new("gst-launch-1.0"), ["--quiet"].into_iter().chain(pipeline.split(' ')));
+    let _sender =
+        Process::start(Path::new("gst-launch-1.0"), ["--quiet"].into_iter().chain(pipeline.split(' ')));
     next_where(&mut aggregator, "sender-report times", |packet| {
         packet.complete && packet.frames[0].time_source.as_deref() == Some("sender-report")
     });
