@@ -52,7 +52,7 @@ fn unpack_luma(packed: &[u8], luma: &mut [u8]) {
 
 /// The mean, rounded up at a half.
 const fn mean(a: u8, b: u8) -> u8 {
-    ((a as u16 + b as u16 + 1) / 2) as u8
+    (a as u16 + b as u16).div_ceil(2) as u8
 }
 
 /// A luma plane and after it interleaved chroma (`NV12`), rows of both `stride` bytes apart.

@@ -6,11 +6,13 @@
 //! away themselves. Encoding and sending do not live here.
 
 mod convert;
+pub mod devices;
 mod jpeg;
 mod pace;
 mod picture;
 mod spec;
 mod test;
+mod v4l2;
 
 #[cfg(test)]
 pub(crate) use test::pattern::Pattern as TestPattern;
@@ -114,6 +116,9 @@ pub struct CaptureCounters {
     pub errors: u64,
     /// Frames that could not be decoded or were cut short, dropped.
     pub malformed: u64,
+    /// Frames whose driver's timestamp was not of the monotonic clock; their time is when they were
+    /// fetched.
+    pub bad_timestamps: u64,
     /// Times that the stream was started again after the camera failed or was unplugged.
     pub restarts: u64,
 }
@@ -259,8 +264,7 @@ impl CaptureError {
 pub fn open(spec: &SourceSpec, config: &CaptureConfig) -> Result<Box<dyn Capture>, CaptureError> {
     match spec {
         SourceSpec::Test(behaviour) => Ok(Box::new(test::TestSource::open(*behaviour, config)?)),
-        SourceSpec::V4l2(_) | SourceSpec::File { .. } => {
-            Err(CaptureError::Settings(format!("source {spec} cannot be opened")))
-        }
+        SourceSpec::V4l2(path) => Ok(Box::new(v4l2::V4l2Source::open(path, config)?)),
+        SourceSpec::File { .. } => Err(CaptureError::Settings(format!("source {spec} cannot be opened"))),
     }
 }

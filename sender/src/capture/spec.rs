@@ -352,6 +352,8 @@ pub struct CaptureConfig {
     pub rate: Option<FrameRate>,
     /// The format to take from the camera; `None` picks the cheapest that serves size and rate.
     pub format: Option<Format>,
+    /// Whether the frames must be pixels, to be drawn on: rules out a camera's own H.264.
+    pub pixels: bool,
     /// Camera controls by name, such as `exposure_time_absolute`, set before streaming.
     pub controls: BTreeMap<String, ControlValue>,
     /// How much later than the exposure the driver's timestamp is, subtracted from each.
@@ -369,6 +371,7 @@ impl Default for CaptureConfig {
             size: None,
             rate: None,
             format: None,
+            pixels: false,
             controls: BTreeMap::new(),
             latency: Span::ZERO,
             latency_spread: Span::ZERO,

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::Failure;
 use super::args::{ClockArgs, RunArgs};
-use crate::capture::CaptureError;
+use crate::capture::{CaptureError, devices};
 use crate::clock::{self, BoardClock, Measurement};
 use crate::config::Options;
 use crate::pipeline::{self, RunError};
@@ -40,7 +40,7 @@ pub(super) fn validate(file: &Path) -> Result<(), Failure> {
 }
 
 pub(super) fn devices(json: bool) -> Result<(), Failure> {
-    let devices: Vec<String> = Vec::new();
+    let devices = devices::list();
     if json {
         return print_json(&devices);
     }
