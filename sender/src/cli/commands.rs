@@ -13,6 +13,7 @@ use super::args::{ClockArgs, RunArgs};
 use crate::capture::{CaptureError, devices};
 use crate::clock::{self, BoardClock, Measurement};
 use crate::config::Options;
+use crate::encode::EncodeError;
 use crate::pipeline::{self, RunError};
 
 pub(super) fn run(args: RunArgs, log_format: Option<LogFormat>) -> Result<(), Failure> {
@@ -20,7 +21,9 @@ pub(super) fn run(args: RunArgs, log_format: Option<LogFormat>) -> Result<(), Fa
     let settings = options.settle(&host_name()).map_err(|error| Failure::Input(error.into()))?;
     logging::init(settings.log_format).map_err(|error| Failure::Input(error.into()))?;
     pipeline::run(&settings).map_err(|error| match error {
-        RunError::Capture(CaptureError::Settings(_)) | RunError::Encode(_) => Failure::Input(error.into()),
+        RunError::Capture(CaptureError::Settings(_)) | RunError::Encode(EncodeError::Settings { .. }) => {
+            Failure::Input(error.into())
+        }
         other => Failure::Running(other.into()),
     })
 }

@@ -4,6 +4,8 @@
 //! Estimating UTC from them does not live here.
 #![expect(clippy::disallowed_methods, reason = "this is the sender's clock reader")]
 
+use std::time::Duration;
+
 use framelock_common::clock::ClockReading;
 use framelock_common::time::{BoardTime, Span, Utc};
 use rustix::time::{ClockId, Timespec, clock_gettime};
@@ -126,9 +128,10 @@ impl BoardClock {
     }
 }
 
-/// Nanoseconds of a kernel time.
+/// Nanoseconds of a kernel time, whose fields have other types on other machines. Clocks set before 1970
+/// count as 1970.
 fn nanos(time: Timespec) -> i64 {
-    time.tv_sec.saturating_mul(1_000_000_000).saturating_add(i64::from(time.tv_nsec))
+    Duration::try_from(time).map_or(0, |since| Span::from(since).as_nanos())
 }
 
 #[cfg(test)]

@@ -182,7 +182,9 @@ impl Shell {
         if let Some(kind) = self.blocked.take() {
             self.send(kind);
         }
-        self.stream.handle_timeout(now);
+        if self.tried {
+            self.stream.handle_timeout(now);
+        }
         // What is due while there is no address to send to is lost; it could not have been used.
         while self.tried && self.blocked.is_none() {
             let now = self.inputs.clock.now();

@@ -81,7 +81,7 @@ pub struct Stream {
     clock: Option<ClockMapping>,
     kind: CaptureKind,
     jitter: Span,
-    /// The next frame's first packet has to carry UTC.
+    /// The next packet has to carry UTC.
     announce: bool,
 }
 
@@ -183,12 +183,13 @@ impl Stream {
     pub fn handle_timeout(&mut self, now: BoardTime) {
         self.pacer.handle_timeout(now);
         let Wrapper::MpegTs { muxer, buffer } = &mut self.wrapper else { return };
-        // A frame on its way carries the clock reference; between frames it goes alone.
-        if self.queue.len() == 0 && muxer.poll_timeout().is_some_and(|due| self.media.at(now) >= due) {
+        // A frame on its way carries the clock reference; between frames it goes alone. So it does before
+        // the first frame: some receivers spend the first datagram on finding out what they receive.
+        if self.queue.len() == 0 && muxer.poll_timeout().is_none_or(|due| self.media.at(now) >= due) {
             buffer.clear();
             self.queue.reclaim();
             muxer.poll_pcr(self.media.at(now), buffer);
-            queue_ts(buffer, false, &mut self.queue);
+            queue_ts(buffer, std::mem::take(&mut self.announce), &mut self.queue);
             self.pacer.handle_frame(self.queue.len(), now);
         }
     }
@@ -215,7 +216,8 @@ impl Stream {
         Some(DatagramKind::Media)
     }
 
-    /// When to call [`Self::handle_timeout`] and [`Self::poll_transmit`] again if nothing happens.
+    /// When to call [`Self::handle_timeout`] and [`Self::poll_transmit`] again if nothing happens. The
+    /// first call is due at once.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<BoardTime> {
         let pcr = match &self.wrapper {

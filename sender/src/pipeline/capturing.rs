@@ -26,10 +26,11 @@ pub(super) fn fill_slot(
 ) -> Result<(), RunError> {
     let outcome = capture(source.as_mut(), shared, |captured, origin| match captured {
         Picture::Raw(picture) => {
-            if slot.put(Raw { picture, origin }).is_some() {
-                shared.counters.capture_skipped.add(1);
-            }
-            Ok(!slot.is_closed())
+            let left_over = slot.put(Raw { picture, origin }).is_some();
+            let open = !slot.is_closed();
+            // What comes after the end has not been skipped.
+            shared.counters.capture_skipped.add(u64::from(left_over && open));
+            Ok(open)
         }
         Picture::H264 { .. } => Err(RunError::Changed),
     });

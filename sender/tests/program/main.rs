@@ -1,0 +1,5 @@
+//! The real `framelock-sender` program, from outside: its stream on loopback, its commands, its exit codes.
+
+mod commands;
+mod stream;
+mod support;
