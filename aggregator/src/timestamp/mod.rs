@@ -136,7 +136,8 @@ impl Mapper {
         host: Utc,
     ) -> Option<ClockEvent> {
         // All zero means "no wallclock" (RFC 3550 section 6.4.1). An RTP timestamp of zero is a time.
-        if ntp.is_unknown() {
+        // The session tells the clock's state before the report of the same compound.
+        if ntp.is_unknown() || self.unsynchronized() {
             return None;
         }
         event(self.reports.push(Pair { media, utc: ntp.to_utc(host) }))
@@ -161,8 +162,17 @@ impl Mapper {
         let by = |history: &PairHistory| self.by_rtp_clock(history, frame, arrived.utc);
         let known = by(&self.reports)
             .map(|time| (time, TimeSource::SenderReport))
-            .or_else(|| by(&self.in_band).map(|time| (time, TimeSource::InBand)))
-            .or_else(|| sei.map(|time| (time, TimeSource::Sei)));
+            .or_else(|| by(&self.in_band).map(|time| (time, TimeSource::InBand)));
+        let known = match (known, sei) {
+            // Before a board's first `FLCK` the RTP clock tells only when a frame was sent. A capture time
+            // with a smaller bound is better.
+            (Some((time, _)), Some(sei))
+                if self.knows_only_transmission(frame) && sei.uncertainty < time.uncertainty =>
+            {
+                Some((sei, TimeSource::Sei))
+            }
+            (known, sei) => known.or(sei.map(|time| (time, TimeSource::Sei))),
+        };
         let (time, source) = known.unwrap_or_else(|| {
             let estimate = host.utc_at(earliest);
             let jitter = frame.arrival - earliest;
@@ -176,13 +186,18 @@ impl Mapper {
         self.info.as_ref().is_some_and(|info| info.state == ClockState::Unsynchronized)
     }
 
+    /// Whether the RTP timestamp is the only thing on the RTP clock, and one of transmission.
+    fn knows_only_transmission(&self, frame: &FrameTiming) -> bool {
+        frame.mpegts && !self.info.as_ref().is_some_and(|info| info.pts_on_rtp_clock)
+    }
+
     /// The capture instant on the RTP clock and what taking it for that may cost.
     fn capture_on_rtp_clock(&self, frame: &FrameTiming) -> Option<(MediaTime, Span)> {
         let rtp = frame.rtp?;
         if !frame.mpegts {
             return Some((rtp, Span::ZERO));
         }
-        if !self.info.as_ref().is_some_and(|info| info.pts_on_rtp_clock) {
+        if self.knows_only_transmission(frame) {
             return Some((rtp, TRANSMISSION_BOUND));
         }
         // The PTS is the capture time on the RTP clock; its low 32 bits against the RTP timestamp,
