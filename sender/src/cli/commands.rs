@@ -47,6 +47,9 @@ pub(super) fn devices(json: bool) -> Result<(), Failure> {
     if json {
         return print_json(&devices);
     }
+    if devices.is_empty() {
+        return print("no V4L2 camera found; is it plugged in, and may this user open /dev/video*?\n");
+    }
     print(&devices.iter().map(|device| format!("{device}\n")).collect::<String>())
 }
 

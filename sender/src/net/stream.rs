@@ -264,3 +264,6 @@ fn utc_of(timestamp: RtpTimestamp, clock: &ClockMapping, media: MediaClock, now:
     let instant = MediaTime::from_ticks(now.as_ticks() - ago);
     NtpTimestamp::from_utc(clock.utc_at(media.to_mono(instant)).utc)
 }
+
+#[cfg(test)]
+mod tests;
