@@ -12,6 +12,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use framelock_common::rtp::is_rtcp;
+
 /// What the relay does to datagrams on their way to the aggregator. RTCP on its way back passes unharmed.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Faults {
@@ -30,14 +32,15 @@ pub struct Faults {
 pub struct Counters {
     /// Datagrams that came from the sender.
     pub received: AtomicU64,
-    /// Datagrams lost by chance.
-    pub lost: AtomicU64,
-    /// Datagrams sent twice.
-    pub duplicated: AtomicU64,
+    /// RTP packets that did not get through, by chance or by the cut, between two that did: those that a
+    /// receiver can know of.
+    pub lost_rtp: AtomicU64,
+    /// RTP packets sent twice.
+    pub duplicated_rtp: AtomicU64,
+    /// RTCP datagrams that did not get through.
+    pub lost_rtcp: AtomicU64,
     /// Datagrams held back.
     pub reordered: AtomicU64,
-    /// Datagrams swallowed while the relay was cut.
-    pub cut: AtomicU64,
 }
 
 /// A running relay; it stops when dropped.
@@ -73,6 +76,7 @@ impl Relay {
             random: fastrand::Rng::with_seed(seed),
             held: BinaryHeap::new(),
             number: 0,
+            lost_since: None,
             cut: Arc::clone(&cut),
             counters: Arc::clone(&counters),
         };
@@ -120,6 +124,8 @@ struct Worker {
     random: fastrand::Rng,
     held: BinaryHeap<Held>,
     number: u64,
+    /// RTP packets lost since the last one that got through; `None` before the first.
+    lost_since: Option<u64>,
     cut: Arc<AtomicBool>,
     counters: Arc<Counters>,
 }
@@ -181,23 +187,28 @@ impl Worker {
 
     fn forward(&mut self, datagram: &[u8]) {
         self.number += 1;
-        count(&self.counters.received);
+        count(&self.counters.received, 1);
         // Drawn for every datagram, so that the pattern depends on the number alone.
         let [lose, duplicate, reorder] = [(); 3].map(|()| self.random.f64());
-        if self.is_cut() {
-            return count(&self.counters.cut);
+        let rtp = !is_rtcp(datagram);
+        if self.is_cut() || lose < self.faults.loss {
+            match self.lost_since {
+                Some(lost) if rtp => self.lost_since = Some(lost + 1),
+                _ => count(&self.counters.lost_rtcp, u64::from(!rtp)),
+            }
+            return;
         }
-        if lose < self.faults.loss {
-            return count(&self.counters.lost);
+        if rtp {
+            count(&self.counters.lost_rtp, self.lost_since.replace(0).unwrap_or(0));
         }
         if reorder < self.faults.reordering {
-            count(&self.counters.reordered);
+            count(&self.counters.reordered, 1);
             let until = now() + self.faults.delay;
             return self.held.push(Held { until, number: self.number, datagram: datagram.to_vec() });
         }
         self.send(datagram);
         if duplicate < self.faults.duplicates {
-            count(&self.counters.duplicated);
+            count(&self.counters.duplicated_rtp, u64::from(rtp));
             self.send(datagram);
         }
     }
@@ -212,8 +223,8 @@ impl Worker {
     }
 }
 
-fn count(counter: &AtomicU64) {
-    counter.fetch_add(1, Ordering::Relaxed);
+fn count(counter: &AtomicU64, by: u64) {
+    counter.fetch_add(by, Ordering::Relaxed);
 }
 
 #[expect(clippy::disallowed_methods, reason = "the relay holds real datagrams back for real time")]
