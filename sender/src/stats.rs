@@ -218,24 +218,24 @@ impl fmt::Display for Summary<'_> {
         let (before, after) = (self.before, self.after);
         let millis = (after.uptime_ns - before.uptime_ns).max(1) / 1_000_000;
         let per_second = |count: u64| count.saturating_mul(1_000) / millis.max(1).unsigned_abs();
-        let frames = after.frames - before.frames;
-        let bits = 8 * (after.datagram_bytes - before.datagram_bytes);
+        let since = |count: fn(&Snapshot) -> u64| count(after).saturating_sub(count(before));
+        let frames = since(|s| s.frames);
         write!(
             f,
             "{frames} frames ({} a second, {} key), {} kbit/s",
             per_second(frames),
-            after.keyframes - before.keyframes,
-            per_second(bits) / 1_000,
+            since(|s| s.keyframes),
+            per_second(8 * since(|s| s.datagram_bytes)) / 1_000,
         )?;
         let counts = [
-            ("lost by the camera", after.capture_lost - before.capture_lost),
-            ("damaged", after.capture_errors - before.capture_errors),
-            ("undecodable", after.capture_malformed - before.capture_malformed),
-            ("camera restarts", after.capture_restarts - before.capture_restarts),
-            ("skipped before encoding", after.capture_skipped - before.capture_skipped),
-            ("not encoded", after.encode_failed - before.encode_failed),
-            ("datagrams refused", after.send_refused - before.send_refused),
-            ("packets lost on the way", after.remote_lost.saturating_sub(before.remote_lost)),
+            ("lost by the camera", since(|s| s.capture_lost)),
+            ("damaged", since(|s| s.capture_errors)),
+            ("undecodable", since(|s| s.capture_malformed)),
+            ("camera restarts", since(|s| s.capture_restarts)),
+            ("skipped before encoding", since(|s| s.capture_skipped)),
+            ("not encoded", since(|s| s.encode_failed)),
+            ("datagrams refused", since(|s| s.send_refused)),
+            ("packets lost on the way", since(|s| s.remote_lost)),
         ];
         for (what, count) in counts.into_iter().filter(|&(_, count)| count > 0) {
             write!(f, ", {what}: {count}")?;

@@ -15,6 +15,7 @@ use tokio::io::Interest;
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tracing::Instrument;
 
 use super::BoardClock;
 use crate::config::HostPort;
@@ -69,7 +70,9 @@ impl NtpShell {
         let sockets: Vec<SharedSocket> = servers.iter().map(|_| SharedSocket::default()).collect();
         let tasks = servers.iter().zip(&sockets).enumerate().map(|(server, (address, socket))| {
             let (address, socket, sender) = (address.clone(), Arc::clone(socket), sender.clone());
-            tokio::spawn(async move { serve(server, &address, &socket, &sender, clock).await })
+            tokio::spawn(
+                async move { serve(server, &address, &socket, &sender, clock).await }.in_current_span(),
+            )
         });
         let tasks = tasks.collect();
         let servers = servers.to_vec();
@@ -106,7 +109,9 @@ impl NtpShell {
                     Err(error) => tracing::debug!(server = %self.servers[server], "{error}"),
                 }
             }
-            Ok(None) | Err(_) => {}
+            // Only if every server's task is gone, which is a bug; no reason to spin.
+            Ok(None) => tokio::time::sleep(RETRY).await,
+            Err(_) => {}
         }
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use framelock_common::clock::{ClockMapping, ClockReading, ClockState, NtpConfig, SystemClock};
 use framelock_common::time::Span;
 use tokio::sync::watch;
+use tracing::Instrument;
 
 use super::BoardClock;
 use super::ntp::NtpShell;
@@ -43,9 +44,9 @@ pub fn start(spec: ClockSpec, clock: BoardClock, system_uncertainty: Span) -> Cl
     }
     let (publish, watch) = watch::channel(system.mapping());
     if servers.is_empty() {
-        tokio::spawn(follow_system(system, clock, system_uncertainty, publish));
+        tokio::spawn(follow_system(system, clock, system_uncertainty, publish).in_current_span());
     } else {
-        tokio::spawn(follow_servers(servers, clock, publish));
+        tokio::spawn(follow_servers(servers, clock, publish).in_current_span());
     }
     watch
 }

@@ -139,8 +139,7 @@ impl Stream {
             self.inform_session();
         }
         self.queue.reclaim();
-        let with_utc = frame.key || self.announce;
-        self.announce = false;
+        let with_utc = frame.key;
         let before = self.queue.len();
         let capture = self.media.at(frame.mono);
         let (queue, media) = (&mut self.queue, self.media);
@@ -189,7 +188,7 @@ impl Stream {
             buffer.clear();
             self.queue.reclaim();
             muxer.poll_pcr(self.media.at(now), buffer);
-            queue_ts(buffer, std::mem::take(&mut self.announce), &mut self.queue);
+            queue_ts(buffer, false, &mut self.queue);
             self.pacer.handle_frame(self.queue.len(), now);
         }
     }
@@ -210,7 +209,8 @@ impl Stream {
             return Some(DatagramKind::Media);
         };
         let timestamp = fields.timestamp.unwrap_or_else(|| self.media.at(now).to_rtp());
-        let clock = self.clock.filter(|_| fields.with_utc);
+        let with_utc = std::mem::take(&mut self.announce) || fields.with_utc;
+        let clock = self.clock.filter(|_| with_utc);
         let ntp64 = clock.map(|clock| utc_of(timestamp, &clock, self.media, now));
         session.write_rtp(timestamp, fields.marker, ntp64, payload, out);
         Some(DatagramKind::Media)

@@ -21,6 +21,7 @@ use std::thread::JoinHandle;
 
 use framelock_common::time::Span;
 use tokio::sync::mpsc;
+use tracing::Instrument;
 
 use crate::capture::{self, Capture, CaptureConfig, CaptureError};
 use crate::clock::{self, BoardClock, ClockWatch};
@@ -93,7 +94,8 @@ pub fn run(settings: &Settings) -> Result<(), RunError> {
         .thread_stack_size(STACK)
         .build()
         .map_err(RunError::system("set up the event loop"))?;
-    let outcome = runtime.block_on(run_stages(settings, clock));
+    let span = tracing::info_span!("stream", camera = settings.camera);
+    let outcome = runtime.block_on(run_stages(settings, clock).instrument(span));
     // A look-up that still hangs must not hold the process up.
     runtime.shutdown_background();
     outcome
@@ -104,7 +106,7 @@ async fn run_stages(settings: &Settings, clock: BoardClock) -> Result<(), RunErr
     let stop_signal = stop_signal().map_err(RunError::system("set up signal handlers"))?;
     let source = capture::open(&settings.source, &capture_config(settings, clock))?;
     let info = source.info().clone();
-    tracing::info!(camera = settings.camera, to = %settings.to, transport = %settings.transport, "{info}");
+    tracing::info!(to = %settings.to, transport = %settings.transport, "{info}");
     let shared = Shared {
         clock,
         utc: clock::start(settings.clock.clone(), clock, settings.system_uncertainty),
@@ -203,12 +205,14 @@ impl Stages {
 
 type Thread = (&'static str, JoinHandle<Result<(), RunError>>);
 
+/// Starts a thread whose log lines carry the stream's name.
 fn spawn(
     name: &'static str,
     work: impl FnOnce() -> Result<(), RunError> + Send + 'static,
 ) -> Result<Thread, RunError> {
     let builder = std::thread::Builder::new().name(name.to_owned()).stack_size(STACK);
-    let thread = builder.spawn(work).map_err(RunError::system("start a thread"))?;
+    let span = tracing::Span::current();
+    let thread = builder.spawn(move || span.in_scope(work)).map_err(RunError::system("start a thread"))?;
     Ok((name, thread))
 }
 

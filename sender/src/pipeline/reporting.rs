@@ -39,7 +39,9 @@ impl Reporter {
             complained: false,
         };
         let builder = std::thread::Builder::new().name("stats".to_owned()).stack_size(STACK);
+        let span = tracing::Span::current();
         let thread = builder.spawn(move || {
+            let _in_stream = span.entered();
             let mut logged = work.snapshot();
             for tick in 1_u32.. {
                 let over = ended.recv_timeout(FILE_INTERVAL) != Err(RecvTimeoutError::Timeout);
