@@ -24,6 +24,8 @@ pub(crate) struct Fault {
     counter: &'static str,
     /// By how much at least.
     by: u64,
+    /// Shell command that must succeed on the board after it all: proof from the driver's side.
+    proof: Option<&'static str>,
     /// In how many packets at least the other boards go on without this one.
     packets_without: usize,
 }
@@ -36,6 +38,7 @@ pub(crate) const FAULTS: [Fault; 5] = [
         clear: Some("v4l2-ctl -c percentage_of_dropped_buffers=0"),
         counter: "capture_lost",
         by: 3,
+        proof: None,
         packets_without: 1,
     },
     Fault {
@@ -44,14 +47,22 @@ pub(crate) const FAULTS: [Fault; 5] = [
         clear: None,
         counter: "capture_errors",
         by: 1,
+        proof: None,
         packets_without: 0,
     },
     Fault {
         name: "fatal streaming error, then a streamon that fails",
-        inject: "v4l2-ctl -c inject_vidioc_streamon_error=1 && v4l2-ctl -c inject_fatal_streaming_error=1",
+        inject: "echo streamon fault > /dev/kmsg; echo 1 > /sys/module/vivid/parameters/vivid_debug; \
+                 v4l2-ctl -c inject_vidioc_streamon_error=1 && v4l2-ctl -c inject_fatal_streaming_error=1",
         clear: None,
         counter: "capture_restarts",
         by: 1,
+        // One start that failed and one that did not.
+        proof: Some(
+            "echo 0 > /sys/module/vivid/parameters/vivid_debug; \
+             starts=$(dmesg | sed '1,/streamon fault/d' | grep -c vid_cap_start_streaming); \
+             echo $starts starts; [ $starts -ge 2 ]",
+        ),
         packets_without: 0,
     },
     Fault {
@@ -60,6 +71,7 @@ pub(crate) const FAULTS: [Fault; 5] = [
         clear: None,
         counter: "capture_restarts",
         by: 1,
+        proof: None,
         packets_without: 0,
     },
     Fault {
@@ -69,6 +81,7 @@ pub(crate) const FAULTS: [Fault; 5] = [
         clear: None,
         counter: "capture_restarts",
         by: 1,
+        proof: None,
         packets_without: 3,
     },
 ];
@@ -91,6 +104,9 @@ impl Fault {
             board.expect(clear)?;
         }
         aggregator.recovered(utc_now()?, &mut see)?;
+        if let Some(proof) = self.proof {
+            board.expect(proof)?;
+        }
         ensure!(
             without >= self.packets_without,
             "{name}: the other boards should have gone on in at least {} packets without it; they did in {without}",

@@ -23,21 +23,24 @@ pub(crate) struct Machine {
     /// The emulated H3 board needs its device tree.
     dtb: Option<&'static str>,
     pub(crate) clock_error_seconds: i64,
+    /// Shell command that sets the camera up.
+    camera_setup: &'static str,
 }
 
 /// The two boards of the test. Both have Cortex-A7 cores, as the Orange Pi Zero has.
 pub(crate) const MACHINES: [Machine; 2] = [
     Machine {
         name: "orangepi",
-        description: "Orange Pi PC: Allwinner H3, its own Ethernet, clock 95 s slow",
+        description: "Orange Pi PC: Allwinner H3, its own Ethernet; camera stamps the end of frame; clock 95 s slow",
         qemu: &["-M", "orangepi-pc", "-m", "1G", "-nic", "user"],
         console: "ttyS0,115200",
         dtb: Some("orangepi-pc.dtb"),
         clock_error_seconds: -95,
+        camera_setup: "v4l2-ctl -c timestamp_source=0",
     },
     Machine {
         name: "virt",
-        description: "Cortex-A7 on the virt machine, virtio network, clock an hour fast",
+        description: "Cortex-A7 on the virt machine, virtio network; camera stamps the start of exposure; clock an hour fast",
         qemu: &[
             "-M",
             "virt",
@@ -53,12 +56,14 @@ pub(crate) const MACHINES: [Machine; 2] = [
         console: "ttyAMA0",
         dtb: None,
         clock_error_seconds: 3_671,
+        camera_setup: "v4l2-ctl -c timestamp_source=1",
     },
 ];
 
 /// A booting or booted board.
 pub(crate) struct Board {
     pub(crate) name: &'static str,
+    pub(crate) camera_setup: &'static str,
     console: Child,
     next_id: u32,
 }
@@ -87,7 +92,7 @@ impl Board {
         }
         args.extend(["-append".into(), format!("console={} quiet panic=-1", machine.console)]);
         let console = Child::start(machine.name, Path::new("qemu-system-arm"), &args, dir)?;
-        Ok(Self { name: machine.name, console, next_id: 1 })
+        Ok(Self { name: machine.name, camera_setup: machine.camera_setup, console, next_id: 1 })
     }
 
     /// Waits until camera and network are there.

@@ -9,6 +9,7 @@
 mod child;
 mod chrony;
 mod faults;
+mod figures;
 mod machine;
 mod packets;
 mod sender;
@@ -21,8 +22,9 @@ use framelock_common::time::Span;
 
 use chrony::Chrony;
 use faults::FAULTS;
+use figures::Figures;
 use machine::{Board, MACHINES};
-use packets::{Aggregator, check, utc_now};
+use packets::{Aggregator, utc_now};
 
 /// Full packets that the boards must deliver before anything is broken.
 const PACKETS: usize = 100;
@@ -89,15 +91,9 @@ fn boot(dir: &Path) -> Result<Vec<Board>> {
 
 fn measure(boards: &mut [Board], aggregator: &mut Aggregator) -> Result<()> {
     let full = aggregator.full_packets(PACKETS)?;
-    let figures = check(&full, Span::from_nanos(1_000_000_000 / FPS))?;
-    say(&format!(
-        "{} packets with a frame of both boards: spread {} in the median, uncertainty {}, latency {}, times from {}",
-        figures.packets,
-        figures.median_spread,
-        figures.median_uncertainty,
-        figures.median_latency,
-        figures.sources.join(" and ")
-    ));
+    let cameras = MACHINES.each_ref().map(|machine| machine.name);
+    let period = Span::from_nanos(1_000_000_000 / FPS);
+    say(&Figures::of(&full, &cameras, period)?.to_string());
     for fault in &FAULTS {
         for board in boards.iter_mut() {
             let recovery =
@@ -114,7 +110,7 @@ fn measure(boards: &mut [Board], aggregator: &mut Aggregator) -> Result<()> {
     }
     // Whatever happened, the clocks are right and the sender is the one that was started.
     let full = aggregator.recovered(utc_now()?, |_, _| ())?;
-    check(&full, Span::from_nanos(1_000_000_000 / FPS))?;
+    say(&Figures::of(&full, &cameras, period)?.to_string());
     for board in boards.iter_mut() {
         let memory = sender::stop(board)?;
         say(&format!("{}: sender ended cleanly, peak resident memory {memory} KiB", board.name));

@@ -12,6 +12,7 @@ const HOST: &str = "10.0.2.2";
 /// Starts the sender once; nothing restarts it when it fails.
 pub(crate) fn start(board: &mut Board, media_port: u16, ntp_port: u16, fps: i64) -> Result<()> {
     let name = board.name;
+    board.expect(board.camera_setup)?;
     let command = format!(
         "(sh -c 'echo $$ > /run/sender.pid; exec framelock-sender run --source v4l2:/dev/video0 \
          --size 320x180 --fps {fps} --bitrate 300k --camera {name} --to rtp://{HOST}:{media_port} \
@@ -25,8 +26,7 @@ pub(crate) fn start(board: &mut Board, media_port: u16, ntp_port: u16, fps: i64)
 /// Ends the sender as a service manager would, checks that it ends well, and returns its peak resident
 /// memory in KiB.
 pub(crate) fn stop(board: &mut Board) -> Result<u64> {
-    let memory =
-        board.expect("sed -n 's/^VmHWM: *\\([0-9]*\\) kB/\\1/p' /proc/$(cat /run/sender.pid)/status")?;
+    let memory = board.expect("awk '/^VmHWM:/ { print $2 }' /proc/$(cat /run/sender.pid)/status")?;
     let memory =
         memory.trim().parse().with_context(|| format!("{}: the sender is gone: {memory}", board.name))?;
     board.expect("kill -TERM $(cat /run/sender.pid)")?;
