@@ -101,3 +101,131 @@ impl Complaint {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::path::PathBuf;
+
+    use framelock_common::clock::ClockMapping;
+    use framelock_common::h264::inspect;
+    use framelock_common::rtcp::CaptureKind;
+    use framelock_common::time::{BoardTime, Span, Utc};
+    use tokio::sync::{mpsc, watch};
+
+    use super::*;
+    use crate::capture::{CaptureCounters, Format, FrameRate, Size, StreamInfo};
+    use crate::net::stream::Frame;
+
+    /// A mock of a source, for what no real one does on demand: it does what is written down, then ends.
+    struct ScriptedSource {
+        script: VecDeque<Result<Captured, CaptureError>>,
+        info: StreamInfo,
+    }
+
+    impl Capture for ScriptedSource {
+        fn next(&mut self, _timeout: Duration) -> Result<Captured, CaptureError> {
+            self.script
+                .pop_front()
+                .unwrap_or_else(|| Err(CaptureError::EndOfFile { path: PathBuf::from("script") }))
+        }
+
+        fn info(&self) -> &StreamInfo {
+            &self.info
+        }
+
+        fn counters(&self) -> CaptureCounters {
+            CaptureCounters::default()
+        }
+    }
+
+    fn scripted(script: Vec<Result<Captured, CaptureError>>) -> Box<dyn Capture> {
+        let info = StreamInfo {
+            size: Size::new(320, 240),
+            rate: FrameRate::from_hz(30),
+            format: Format::H264,
+            full_range: false,
+            description: "script".to_owned(),
+        };
+        Box::new(ScriptedSource { script: script.into(), info })
+    }
+
+    fn encoded(ms: i64, key: bool) -> Result<Captured, CaptureError> {
+        let mono = BoardTime::from_nanos(ms * 1_000_000);
+        let data = vec![0, 0, 0, 1, if key { 0x65 } else { 0x41 }, 0x88, 0x80];
+        let picture = Picture::H264 { data, key, dts: Some(mono - Span::from_millis(5)) };
+        Ok(Captured { mono, kind: CaptureKind::File, jitter: Span::from_millis(1), sequence: 0, picture })
+    }
+
+    fn unplugged() -> Result<Captured, CaptureError> {
+        Err(CaptureError::Unplugged { path: "/dev/video0".into(), card: "camera".to_owned() })
+    }
+
+    fn shared(mapping: Option<ClockMapping>) -> Shared {
+        // Its value outlives the sending side.
+        let (_, utc) = watch::channel(mapping);
+        Shared {
+            clock: BoardClock::real(),
+            utc,
+            counters: std::sync::Arc::default(),
+            force_key: std::sync::Arc::default(),
+            stop: std::sync::Arc::default(),
+        }
+    }
+
+    /// What comes out of a source that delivers H.264.
+    fn passed(
+        script: Vec<Result<Captured, CaptureError>>,
+        mapping: Option<ClockMapping>,
+        limit: Option<u64>,
+    ) -> (Vec<Frame>, Result<(), RunError>) {
+        let shared = shared(mapping);
+        let (sender, mut frames) = mpsc::channel(100);
+        let outlet = Outlet::new(sender, shared.clone(), limit);
+        let outcome = pass_through(scripted(script), outlet, &shared);
+        (std::iter::from_fn(|| frames.try_recv().ok()).collect(), outcome)
+    }
+
+    #[test]
+    fn frames_that_come_encoded_get_their_capture_time_and_nothing_else() {
+        let mapping = ClockMapping {
+            mono0: BoardTime::from_nanos(0),
+            utc0: Utc::from_unix_nanos(1_790_000_000_000_000_000),
+            rate_ppb: 0,
+            uncertainty: Span::from_micros(200),
+            drift_ppb: 0,
+            epoch: 0,
+        };
+        let (frames, outcome) = passed(vec![encoded(100, true), encoded(133, false)], Some(mapping), None);
+        assert!(outcome.is_ok());
+        assert_eq!(frames.len(), 2);
+        for (frame, ms) in frames.iter().zip([100, 133]) {
+            let time = inspect(&frame.data).sei_time.expect("a capture time");
+            assert_eq!(time.utc, mapping.utc0 + Span::from_millis(ms));
+            assert_eq!(time.uncertainty, Some(Span::from_micros(1_200)));
+            assert_eq!(frame.mono - frame.dts.expect("kept"), Span::from_millis(5));
+        }
+        assert!(frames[0].key && !frames[1].key);
+        // Without UTC none is claimed.
+        let (frames, _) = passed(vec![encoded(100, true)], None, None);
+        assert_eq!(inspect(&frames[0].data).sei_time, None);
+    }
+
+    #[test]
+    fn an_unplugged_camera_is_waited_for_and_a_broken_one_ends_the_sender() {
+        let timeout = || Err(CaptureError::Timeout { source_name: "camera".to_owned(), waited: TIMEOUT });
+        let script = vec![encoded(0, true), unplugged(), timeout(), unplugged(), encoded(33, true)];
+        let (frames, outcome) = passed(script, None, None);
+        assert_eq!((frames.len(), outcome.is_ok()), (2, true));
+        let broken = Err(CaptureError::Busy { path: "/dev/video0".into() });
+        let (frames, outcome) = passed(vec![encoded(0, true), broken, encoded(33, false)], None, None);
+        assert_eq!(frames.len(), 1);
+        assert!(matches!(outcome, Err(RunError::Capture(CaptureError::Busy { .. }))));
+    }
+
+    #[test]
+    fn a_limit_ends_the_stream_after_exactly_so_many_frames() {
+        let script = (0..10).map(|n| encoded(n * 33, n == 0)).collect();
+        assert_eq!(passed(script, None, Some(4)).0.len(), 4);
+    }
+}
