@@ -7,8 +7,10 @@
 
 mod convert;
 pub mod devices;
+mod file;
 mod jpeg;
 mod pace;
+mod parameter_sets;
 mod picture;
 mod spec;
 mod test;
@@ -265,6 +267,6 @@ pub fn open(spec: &SourceSpec, config: &CaptureConfig) -> Result<Box<dyn Capture
     match spec {
         SourceSpec::Test(behaviour) => Ok(Box::new(test::TestSource::open(*behaviour, config)?)),
         SourceSpec::V4l2(path) => Ok(Box::new(v4l2::V4l2Source::open(path, config)?)),
-        SourceSpec::File { .. } => Err(CaptureError::Settings(format!("source {spec} cannot be opened"))),
+        SourceSpec::File { path, looped } => Ok(Box::new(file::FileSource::open(path, *looped, config)?)),
     }
 }

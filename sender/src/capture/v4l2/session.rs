@@ -3,7 +3,6 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use framelock_common::h264::{Inspector, NalType, START_CODE, nal_units};
 use framelock_common::time::{BoardTime, Span, Unwrapper};
 use framelock_v4l2::{Buffer, Device, Event, PixelFormat, Stream};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -14,6 +13,7 @@ use super::identity::{Identity, nodes};
 use super::modes::{Choice, choose, is_close};
 use super::stamp::{Stamp, stamp};
 use crate::capture::jpeg::JpegDecoder;
+use crate::capture::parameter_sets::ParameterSets;
 use crate::capture::{
     CaptureConfig, CaptureCounters, CaptureError, Captured, Format, FrameRate, Picture, PicturePool, Size,
     StreamInfo, convert,
@@ -248,7 +248,8 @@ impl Converter {
     /// The picture in `data`; `None` if it is damaged.
     fn convert(&mut self, data: &[u8]) -> Option<Picture> {
         if self.format == Format::H264 {
-            return self.parameter_sets.complete(data);
+            let unit = self.parameter_sets.complete(data.to_vec())?;
+            return Some(Picture::H264 { data: unit.data, key: unit.key, dts: None });
         }
         let mut picture = self.pool.take(self.size);
         let damaged = match (self.format, &mut self.jpeg) {
@@ -268,42 +269,6 @@ impl Converter {
             return None;
         }
         Some(Picture::Raw(picture))
-    }
-}
-
-/// The last parameter sets of a camera that encodes itself: each key frame must have them, for
-/// receivers that join late, and cameras send them once.
-#[derive(Default)]
-struct ParameterSets {
-    inspector: Inspector,
-    /// Annex B.
-    last: Vec<u8>,
-}
-
-impl ParameterSets {
-    fn complete(&mut self, access_unit: &[u8]) -> Option<Picture> {
-        let info = self.inspector.inspect(access_unit);
-        if info.slices == 0 && !info.parameter_sets {
-            return None;
-        }
-        if info.parameter_sets {
-            self.last.clear();
-            let sets = nal_units(access_unit)
-                .filter(|nal| matches!(NalType::of(nal), Some(NalType::Sps | NalType::Pps)));
-            for nal in sets {
-                self.last.extend(START_CODE);
-                self.last.extend(nal);
-            }
-        }
-        if info.slices == 0 {
-            return None;
-        }
-        let mut data = Vec::with_capacity(access_unit.len() + self.last.len());
-        if info.key && !info.parameter_sets {
-            data.extend(&self.last);
-        }
-        data.extend(access_unit);
-        Some(Picture::H264 { data, key: info.key, dts: None })
     }
 }
 
@@ -419,25 +384,6 @@ mod tests {
         let lost = [0, 0, 2, 0, 0, 0, 0, 0, 0];
         assert_eq!(numbered.iter().map(|n| n.1).collect::<Vec<_>>(), lost);
         assert_eq!(numbered.iter().map(|n| n.0).collect::<Vec<_>>(), [0, 1, 4, 5, 6, 7, 8, 9, 10]);
-    }
-
-    #[test]
-    fn every_key_frame_gets_parameter_sets() {
-        let sets = [0, 0, 0, 1, 0x67, 1, 2, 0, 0, 0, 1, 0x68, 3];
-        let (key, other) = ([0, 0, 0, 1, 0x65, 0x88, 9], [0, 0, 1, 0x41, 0x9a, 7]);
-        let mut completer = ParameterSets::default();
-        let mut complete = |parts: &[&[u8]]| match completer.complete(&parts.concat()) {
-            Some(Picture::H264 { data, key, .. }) => Some((data, key)),
-            _ => None,
-        };
-        assert_eq!(complete(&[&other]), Some((other.to_vec(), false)));
-        // Parameter sets in a buffer of their own are kept for the next key frame.
-        assert_eq!(complete(&[&sets]), None);
-        assert_eq!(complete(&[&key]), Some(([&sets[..], &key].concat(), true)));
-        assert_eq!(complete(&[&sets, &key]), Some(([&sets[..], &key].concat(), true)));
-        assert_eq!(complete(&[&key]), Some(([&sets[..], &key].concat(), true)));
-        assert_eq!(complete(&[&[1, 2, 3]]), None);
-        assert_eq!(complete(&[]), None);
     }
 
     #[test]

@@ -1,0 +1,292 @@
+//! Files as cameras: H.264 out of MP4 and MPEG-TS, passed through at the pace of its timestamps.
+//!
+//! A frame is sent when it is due for decoding. Its instant of capture is when it would be shown,
+//! moved back by the file's reordering delay so that no frame is captured after it was sent; without
+//! B-frames the two are the same.
+
+mod mp4;
+mod timeline;
+mod ts;
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use framelock_common::rtcp::CaptureKind;
+use framelock_common::time::{BoardTime, Span};
+
+use self::mp4::Mp4Reader;
+use self::timeline::{Slot, Timeline};
+use self::ts::TsReader;
+use super::pace::sleep_until;
+use super::parameter_sets::ParameterSets;
+use super::{
+    Capture, CaptureConfig, CaptureCounters, CaptureError, Captured, Format, FrameRate, Picture, Size,
+    StreamInfo,
+};
+
+/// Frames looked at to find out what the file is like: this many from the first key frame on.
+const PROBED_FRAMES: usize = 64;
+/// Frames among which there must be a key frame.
+const KEY_WITHIN: usize = 1_000;
+/// A sender that falls behind further than this does not try to catch up.
+const LATE_LIMIT: Span = Span::from_secs(1);
+
+/// A frame of a file, before it is given a time.
+#[derive(Debug)]
+pub(crate) struct Unit {
+    /// Annex B; parameter sets may be missing.
+    data: Vec<u8>,
+    /// When to show and when to decode it, in the reader's ticks.
+    pts: i64,
+    dts: i64,
+    /// Whether part of it is missing.
+    damaged: bool,
+}
+
+/// Why a file cannot be read on.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ReadError {
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error("{what} (at byte {at})")]
+    Format { at: u64, what: String },
+}
+
+impl ReadError {
+    fn format(at: u64, what: impl Into<String>) -> Self {
+        Self::Format { at, what: what.into() }
+    }
+
+    fn of(self, path: &Path) -> CaptureError {
+        let path = path.to_owned();
+        match self {
+            Self::Io(source) => CaptureError::FileRead { path, source },
+            Self::Format { at, what } => CaptureError::FileFormat { path, at, what },
+        }
+    }
+}
+
+/// The frames of a file, in decoding order.
+pub(crate) trait Units: Send {
+    /// The next frame; `None` at the end.
+    fn next(&mut self) -> Result<Option<Unit>, ReadError>;
+    /// Back to the first frame.
+    fn rewind(&mut self) -> Result<(), ReadError>;
+    /// Ticks a second.
+    fn timescale(&self) -> u32;
+    /// Parameter sets that are stored apart from the frames, in Annex B.
+    fn parameter_sets(&self) -> &[u8];
+    /// The most by which showing follows decoding, as far as the file's tables tell, in ticks.
+    fn reorder(&self) -> i64;
+}
+
+/// A file that is captured from.
+pub(crate) struct FileSource {
+    path: PathBuf,
+    looped: bool,
+    config: CaptureConfig,
+    units: Box<dyn Units>,
+    parameter_sets: ParameterSets,
+    timeline: Timeline,
+    info: StreamInfo,
+    counters: CaptureCounters,
+    /// A frame that is not due yet.
+    waiting: Option<(Slot, Picture)>,
+    /// Frames since the file's beginning.
+    in_pass: u64,
+}
+
+impl FileSource {
+    /// Opens `path` and finds out what is in it.
+    pub(crate) fn open(path: &Path, looped: bool, config: &CaptureConfig) -> Result<Self, CaptureError> {
+        let mut units = open_units(path).map_err(|error| error.of(path))?;
+        let probe = Probe::of(units.as_mut()).map_err(|error| error.of(path))?;
+        units.rewind().map_err(|error| error.of(path))?;
+        let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+        let info = StreamInfo {
+            size: probe.size,
+            rate: probe.rate,
+            format: Format::H264,
+            full_range: false,
+            description: format!("file {name}"),
+        };
+        check_settings(config, &info)?;
+        let mut parameter_sets = ParameterSets::default();
+        parameter_sets.learn(units.parameter_sets());
+        Ok(Self {
+            path: path.to_owned(),
+            looped,
+            config: config.clone(),
+            timeline: Timeline::new(units.timescale(), probe.reorder),
+            units,
+            parameter_sets,
+            info,
+            counters: CaptureCounters::default(),
+            waiting: None,
+            in_pass: 0,
+        })
+    }
+
+    /// The next frame and its time.
+    fn schedule(&mut self) -> Result<(Slot, Picture), CaptureError> {
+        loop {
+            let Some(unit) = self.units.next().map_err(|error| error.of(&self.path))? else {
+                self.end_pass()?;
+                continue;
+            };
+            if unit.damaged {
+                self.counters.malformed += 1;
+                continue;
+            }
+            let Some(complete) = self.parameter_sets.complete(unit.data) else { continue };
+            // Decoding can only begin at a key frame.
+            if self.in_pass == 0 && !complete.key {
+                continue;
+            }
+            self.in_pass += 1;
+            let slot = self.timeline.place(unit.pts, unit.dts, self.config.clock.now());
+            let dts = (slot.decode != slot.capture).then_some(slot.decode);
+            return Ok((slot, Picture::H264 { data: complete.data, key: complete.key, dts }));
+        }
+    }
+
+    fn end_pass(&mut self) -> Result<(), CaptureError> {
+        if !self.looped {
+            return Err(CaptureError::EndOfFile { path: self.path.clone() });
+        }
+        if self.in_pass == 0 {
+            return Err(ReadError::format(0, "no frame that could be played again").of(&self.path));
+        }
+        self.in_pass = 0;
+        self.timeline.next_pass();
+        self.units.rewind().map_err(|error| error.of(&self.path))
+    }
+}
+
+impl Capture for FileSource {
+    fn next(&mut self, timeout: Duration) -> Result<Captured, CaptureError> {
+        let clock = self.config.clock;
+        let (mut slot, picture) = match self.waiting.take() {
+            Some(waiting) => waiting,
+            None => self.schedule()?,
+        };
+        let now = clock.now();
+        if slot.send > now + Span::from(timeout) {
+            self.waiting = Some((slot, picture));
+            sleep_until(&clock, slot.send, timeout);
+            return Err(CaptureError::Timeout {
+                source_name: self.info.description.clone(),
+                waited: timeout,
+            });
+        }
+        if now - slot.send > LATE_LIMIT {
+            // The process was stopped, or the network: the file goes on from now, without a burst.
+            slot = self.timeline.postpone(slot, now - slot.send);
+        }
+        sleep_until(&clock, slot.send, timeout);
+        let sequence = self.counters.frames;
+        self.counters.frames += 1;
+        let mono: BoardTime = slot.capture;
+        Ok(Captured { mono, kind: CaptureKind::File, jitter: Span::ZERO, sequence, picture })
+    }
+
+    fn info(&self) -> &StreamInfo {
+        &self.info
+    }
+
+    fn counters(&self) -> CaptureCounters {
+        self.counters
+    }
+}
+
+/// Frames of a file are passed through: what would change them cannot be had.
+fn check_settings(config: &CaptureConfig, info: &StreamInfo) -> Result<(), CaptureError> {
+    let refuse = |what: String| Err(CaptureError::Settings(format!("{}: {what}", info.description)));
+    if config.pixels {
+        return refuse("its frames are passed through encoded, so nothing can be drawn on them".to_owned());
+    }
+    if let Some(size) = config.size.filter(|size| *size != info.size) {
+        return refuse(format!("its frames are {}, not {size}; leave the size out", info.size));
+    }
+    if let Some(format) = config.format.filter(|format| *format != Format::H264) {
+        return refuse(format!("its frames are h264, not {format}; leave the format out"));
+    }
+    Ok(())
+}
+
+/// The reader for what the file is, by its first bytes.
+fn open_units(path: &Path) -> Result<Box<dyn Units>, ReadError> {
+    let mut file = File::open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(ReadError::format(0, "it is no ordinary file"));
+    }
+    let mut head = Vec::new();
+    file.by_ref().take(4 * 188 + 1).read_to_end(&mut head)?;
+    file.seek(SeekFrom::Start(0))?;
+    let boxes: [&[u8]; 8] = [b"ftyp", b"styp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot"];
+    if head.get(4..8).is_some_and(|name| boxes.contains(&name)) {
+        return Ok(Box::new(Mp4Reader::open(file)?));
+    }
+    // Two sync bytes a packet apart, wherever the first packet begins (ISO/IEC 13818-1 section 2.4.3.2).
+    let is_sync = |at: &usize| head.get(*at) == Some(&0x47) && head.get(at + 188) == Some(&0x47);
+    if (0..188).any(|at| is_sync(&at)) {
+        return Ok(Box::new(TsReader::new(file)));
+    }
+    Err(ReadError::format(0, "neither MP4 nor MPEG-TS; convert it: ffmpeg -i FILE -c:v libx264 -an out.mp4"))
+}
+
+/// What the first frames tell about a file.
+struct Probe {
+    size: Size,
+    rate: FrameRate,
+    reorder: i64,
+}
+
+impl Probe {
+    fn of(units: &mut dyn Units) -> Result<Self, ReadError> {
+        let mut sets = ParameterSets::default();
+        sets.learn(units.parameter_sets());
+        let mut times = Vec::new();
+        let mut reorder = units.reorder();
+        for _ in 0..KEY_WITHIN {
+            let Some(unit) = units.next()? else { break };
+            if unit.damaged {
+                continue;
+            }
+            let Some(complete) = sets.complete(unit.data) else { continue };
+            if times.is_empty() && !complete.key {
+                continue;
+            }
+            reorder = reorder.max(unit.pts.saturating_sub(unit.dts));
+            times.push(unit.dts);
+            if times.len() >= PROBED_FRAMES {
+                break;
+            }
+        }
+        let Some(sps) = sets.sps().filter(|_| !times.is_empty()) else {
+            return Err(ReadError::format(0, "no H.264 key frame in it"));
+        };
+        let rate = frame_rate(&times, units.timescale())
+            .or_else(|| sps.frame_rate.and_then(|rate| FrameRate::new(rate.num, rate.den)))
+            .unwrap_or_else(|| FrameRate::from_hz(25));
+        Ok(Self { size: Size::new(sps.width, sps.height), rate, reorder })
+    }
+}
+
+/// The mean rate of frames that are decoded at `times`.
+fn frame_rate(times: &[i64], timescale: u32) -> Option<FrameRate> {
+    let (first, last) = (times.first()?, times.last()?);
+    let frames = u64::try_from(times.len() - 1).ok()? * u64::from(timescale);
+    let ticks = u64::try_from(last.checked_sub(*first)?).ok()?;
+    let (mut a, mut b) = (frames, ticks);
+    while b != 0 {
+        (a, b) = (b, a % b);
+    }
+    let divisor = a.max(1);
+    FrameRate::new(u32::try_from(frames / divisor).ok()?, u32::try_from(ticks / divisor).ok()?)
+}
+
+#[cfg(test)]
+mod tests;
