@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use framelock_common::time::{HostTime, Span, Utc};
 
-use super::camera::{Camera, Queued};
+use super::camera::{CLOCK_STEP, Camera, Queued};
 use super::rhythm::Delay;
 use super::synchronizer::Step;
 use super::tightest::{Choices, Interval, Side, shortest};
@@ -82,8 +82,12 @@ impl<T> Synchronizer<T> {
     fn next_anchor(&mut self, reference: usize, due: HostTime) -> Result<usize, Option<HostTime>> {
         if let (Rate::Hertz(hertz), Some(last)) = (self.config.rate, self.anchoring.last_grid) {
             let camera = &mut self.cameras[reference];
-            let done = camera.queue().partition_point(|item| hertz.nearest(item.time) <= last);
-            camera.skip(done);
+            // A grid instant that is far ahead came from a clock that was wrong.
+            let begin = hertz.instant(last) - hertz.period() - CLOCK_STEP;
+            if camera.front().is_some_and(|front| front.time > begin) {
+                let done = camera.queue().partition_point(|item| hertz.nearest(item.time) <= last);
+                camera.skip(done);
+            }
         }
         let camera = &self.cameras[reference];
         let Some(front) = camera.queue().front() else {
@@ -121,8 +125,10 @@ impl<T> Synchronizer<T> {
         let period = camera.period().unwrap_or(reference);
         if period > spacing + spacing / 8 {
             // A frame of a camera that is slower than the sets goes to the anchor that is nearest.
+            // Anchors on a grid are up to one more period of the reference apart.
+            let apart = if reference < spacing { spacing + reference } else { spacing };
             let tolerance = i64::from(self.config.tolerance_permille.min(1_000));
-            (spacing / 2).mul_div(1_000 + tolerance, 1_000)
+            (apart / 2).mul_div(1_000 + tolerance, 1_000)
         } else {
             reference.max(period).min(spacing)
         }

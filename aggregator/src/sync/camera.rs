@@ -228,14 +228,7 @@ impl<T> Camera<T> {
 
     /// The earliest capture time that a frame still to come can have; `None` if any.
     pub(super) fn expected(&self, tolerance_permille: u16) -> Option<Utc> {
-        let heard = self.heard?;
-        let reordering = self.rhythm.reordering();
-        if reordering > Span::ZERO {
-            return Some(heard - reordering);
-        }
-        let early = i64::from(1_000_u16.saturating_sub(tolerance_permille));
-        let ahead = self.period().map_or(Span::ZERO, |period| period.mul_div(early, 1_000));
-        Some(heard + ahead.max(Span::from_nanos(1)))
+        Some(self.rhythm.expected(self.heard?, tolerance_permille))
     }
 
     /// The latest capture time up to which nothing can come any more, reordering aside from a clock step.

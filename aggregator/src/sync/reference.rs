@@ -10,6 +10,9 @@ const EQUAL_PERIODS: i64 = 50;
 /// The reference keeps its place while its period differs by less than this part: estimates waver.
 const EQUAL_TO_REFERENCE: i64 = 25;
 
+/// The estimate of a period may be off by this part of the jitter: it is a mean of up to 32 intervals.
+const JITTER_IN_PERIOD: i64 = 3;
+
 impl<T> Synchronizer<T> {
     /// The reference's place in the order of cameras, or how long to wait for one.
     pub(super) fn pick_reference(&mut self, due: HostTime) -> Result<usize, Option<HostTime>> {
@@ -50,9 +53,14 @@ impl<T> Synchronizer<T> {
         if self.anchoring.reference.is_some() || self.finished {
             return None;
         }
-        let deadline = self.first_arrival? + self.max_wait(None);
-        let unknown = self.cameras.iter().any(|camera| camera.is_awaited() && camera.period().is_none());
-        (unknown && due < deadline).then_some(deadline)
+        let mut longest = Some(Span::ZERO);
+        let mut unseen = false;
+        for camera in self.cameras.iter().filter(|camera| camera.is_awaited()) {
+            longest = longest.zip(camera.period()).map(|(longest, period)| longest.max(period));
+            unseen |= !camera.seen();
+        }
+        let deadline = self.first_arrival? + self.max_wait(longest);
+        ((unseen || longest.is_none()) && due < deadline).then_some(deadline)
     }
 
     fn is_alive(&self, camera: &Camera<T>, due: HostTime) -> bool {
@@ -91,9 +99,11 @@ impl<T> Synchronizer<T> {
             }
         };
         let Some(wanted) = wanted else { return eligible.first().copied() };
+        // What jitter leaves unsure of a period cannot make a difference either.
+        let jitter = eligible.iter().map(|at| self.cameras[*at].jitter()).max().unwrap_or(Span::ZERO);
         let equal = |(at, period): &&(usize, Span)| {
             let part = if Some(*at) == current { EQUAL_TO_REFERENCE } else { EQUAL_PERIODS };
-            (*period - wanted).abs() <= wanted / part
+            (*period - wanted).abs() <= (wanted / part).max(jitter / JITTER_IN_PERIOD)
         };
         known.iter().find(equal).map(|(at, _)| *at)
     }
@@ -111,7 +121,6 @@ impl<T> Synchronizer<T> {
         }
         let index = camera.index;
         self.anchoring.reference = Some(index);
-        self.anchoring.last_grid = None;
         self.event(SyncEvent::Reference { camera: index });
     }
 }

@@ -9,6 +9,10 @@ use framelock_common::time::{HostTime, Span, Utc};
 const WINDOW: usize = 33;
 /// Measured intervals after which a declared period is not believed any more.
 const TRUSTED_INTERVALS: usize = 8;
+/// Measured intervals after which the jitter is known well enough to rely on.
+const STEADY_INTERVALS: usize = 16;
+/// No interval differs from the period by more than this many times the jitter, which most stay within.
+const JITTER_FACTOR: i64 = 3;
 /// Fewer measured intervals than this say nothing: one may be a gap.
 const LEAST_INTERVALS: usize = 2;
 /// How many frames the smallest delay is taken over.
@@ -46,6 +50,7 @@ pub(super) struct Rhythm {
 #[derive(Clone, Copy, Debug)]
 struct Measured {
     period: Span,
+    least: Span,
     jitter: Span,
     intervals: usize,
 }
@@ -93,6 +98,39 @@ impl Rhythm {
         }
     }
 
+    /// The earliest capture time that a frame still to come can have, after one of `heard`.
+    pub(super) fn expected(&self, heard: Utc, tolerance_permille: u16) -> Utc {
+        let least = self.least_interval(tolerance_permille).max(Span::from_nanos(1));
+        let reordering = self.reordering();
+        if reordering == Span::ZERO {
+            return heard + least;
+        }
+        // Frames may come as far back as they did lately, where there is still room for one.
+        let period = self.period().unwrap_or(reordering);
+        let floor = heard - reordering - (period - least);
+        let mut known = self.times.iter().copied().filter(|time| *time >= floor);
+        let Some(mut last) = known.next().filter(|first| *first < floor + period) else { return floor };
+        for time in known {
+            if time - last > period + period / 2 {
+                break;
+            }
+            last = time;
+        }
+        last + least
+    }
+
+    /// The shortest time after a frame in which the next can come: the period less `tolerance_permille` of
+    /// it, or less what the camera has shown to be its jitter if that is smaller; zero if no period is
+    /// known. A camera that loses so many frames that gaps are usual has a shorter one.
+    fn least_interval(&self, tolerance_permille: u16) -> Span {
+        let least = self.measured.map(|measured| measured.least).into_iter().chain(self.period()).min();
+        let Some(least) = least else { return Span::ZERO };
+        let tolerance = least.mul_div(i64::from(tolerance_permille.min(1_000)), 1_000);
+        let steady = self.measured.filter(|m| m.intervals >= STEADY_INTERVALS && tolerance < least);
+        let shown = steady.map(|measured| measured.jitter * JITTER_FACTOR + least / 1_000);
+        least - shown.into_iter().fold(tolerance, Span::min)
+    }
+
     /// How far most intervals stay within of the period.
     pub(super) fn jitter(&self) -> Span {
         self.measured.map_or(Span::ZERO, |measured| measured.jitter)
@@ -123,6 +161,7 @@ impl Rhythm {
         let intervals = &mut intervals[..count];
         intervals.sort_unstable();
         let median = intervals[(count - 1) / 2];
+        let low = intervals[count / 8];
         let first = intervals.partition_point(|interval| *interval <= median / 2);
         let end = intervals.partition_point(|interval| *interval < median + median / 2);
         // The median itself is always inside, for it is longer than zero: equal times are kept once.
@@ -134,7 +173,10 @@ impl Rhythm {
         }
         usual.sort_unstable();
         let jitter = usual[usual.len() * 7 / 8];
-        self.measured = Some(Measured { period: period.max(Span::from_nanos(1)), jitter, intervals: count });
+        let period = period.max(Span::from_nanos(1));
+        // Shorter by jitter is still the period; by a third it is another one.
+        let least = if low < period.mul_div(2, 3) { low } else { period };
+        self.measured = Some(Measured { period, least, jitter, intervals: count });
     }
 }
 
@@ -188,8 +230,16 @@ mod tests {
     #[test]
     fn reordered_frames_give_the_same_period_and_show_how_far_back_they_come() {
         let decode_order = (0..12).flat_map(|n| [0, 30, 10, 20].map(|ms| n * 40 + ms));
-        let rhythm = rhythm(None, decode_order);
+        let mut rhythm = rhythm(None, decode_order);
         assert_eq!(rhythm.period(), Some(Span::from_millis(10)));
         assert_eq!(rhythm.reordering(), Span::from_millis(20));
+        let expected = |rhythm: &Rhythm, ms: i64| {
+            rhythm.expected(Utc::from_unix_nanos(ms * 1_000_000), 0).as_unix_nanos() / 1_000_000
+        };
+        // Everything up to 470 is there.
+        assert_eq!(expected(&rhythm, 470), 480);
+        // 500 comes first: there is room from 480 on.
+        rhythm.note(Utc::from_unix_nanos(500_000_000), HostTime::from_nanos(0));
+        assert_eq!(expected(&rhythm, 500), 480);
     }
 }

@@ -23,7 +23,7 @@ const EVENT_LIMIT: usize = 256;
 /// # When a set is finished
 ///
 /// As soon as no frame still to come could improve it. A camera's next frame is expected no earlier than one
-/// period after its last, less [`SyncConfig::tolerance_permille`] of the period. Otherwise when
+/// period after its last, less its jitter and at most [`SyncConfig::tolerance_permille`]. Otherwise when
 /// [`SyncConfig::max_wait`] is over. A camera that kept a set waiting that long is not waited for any more
 /// until a frame of it comes in time again, so a dead camera costs its peers one wait and not one for every
 /// set. Its frames are used all the same where they are there in time.
@@ -33,12 +33,14 @@ const EVENT_LIMIT: usize = 256;
 ///
 /// # `tightest`
 ///
-/// The reference is the slowest camera alive, the first added among equals (periods within 2 %). A camera is
+/// The reference is the slowest camera alive, the first added among equals (periods within 2 %, or within what
+/// their jitter leaves unsure). A camera is
 /// alive while its source is not broken and it has sent within one period and `max_wait`. A camera whose
 /// frames arrive later after their capture than those of the others by more than `max_wait` is not chosen
 /// while there is another.
 ///
-/// Until every camera has shown its period the first set waits, at most `max_wait` (1 s by default).
+/// The first set waits until every camera has shown its period, at most `max_wait` (two of the longest
+/// declared periods by default, 1 s if one is not known).
 ///
 /// Each frame of the reference (also a damaged one, for a packet tells of read errors) anchors one set. From
 /// every other camera it takes an unused frame, later than those used before and less than one period of the

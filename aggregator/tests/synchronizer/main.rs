@@ -1,0 +1,11 @@
+//! The synchronizer under simulated cameras, clocks and networks. Nothing here sleeps or reads a clock:
+//! every run with the same seed is the same run.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests; a panic is a failed test")]
+
+mod faults;
+mod policies;
+mod rates;
+mod simulate;
+mod tightest;
+mod timing;
