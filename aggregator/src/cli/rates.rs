@@ -26,14 +26,14 @@ pub(crate) struct CameraRates {
 }
 
 impl Rates {
-    /// Looks at `cameras` at `now`.
-    pub(crate) fn look(&mut self, cameras: &[CameraStatus], now: HostTime) -> Vec<CameraRates> {
+    /// Looks at `cameras`.
+    pub(crate) fn look(&mut self, cameras: &[CameraStatus]) -> Vec<CameraRates> {
         let counters =
             |camera: &CameraStatus| Counters { bytes: camera.stream.bytes, good: camera.stream.frames.good };
         let of = |(index, camera): (usize, &CameraStatus)| {
             let now_counted = counters(camera);
             let Some(&(then, before)) = self.last.get(index) else { return CameraRates::default() };
-            let seconds = (now - then).max(Span::from_millis(1)).as_secs_f64();
+            let seconds = (camera.at - then).max(Span::from_millis(1)).as_secs_f64();
             // A new sender counts from zero.
             let rate = |now: u64, before: u64| now.checked_sub(before).unwrap_or(now) as f64 / seconds;
             CameraRates {
@@ -42,7 +42,7 @@ impl Rates {
             }
         };
         let rates = cameras.iter().enumerate().map(of).collect();
-        self.last = cameras.iter().map(|camera| (now, counters(camera))).collect();
+        self.last = cameras.iter().map(|camera| (camera.at, counters(camera))).collect();
         rates
     }
 }

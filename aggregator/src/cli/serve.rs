@@ -109,7 +109,7 @@ fn reader_is_gone() -> bool {
 
 fn log_status(aggregator: &Aggregator, rates: &mut Rates) {
     let cameras = aggregator.status();
-    let rates = rates.look(&cameras, clock::now());
+    let rates = rates.look(&cameras);
     for (camera, rate) in cameras.iter().zip(rates) {
         let last = camera.last;
         tracing::info!(

@@ -10,9 +10,11 @@ mod ffmpeg;
 #[cfg(feature = "openh264")]
 mod openh264;
 mod picture;
+#[cfg(test)]
+mod tests;
 mod worker;
 
-pub use worker::{DecodeStats, DecodeWorker};
+pub use worker::{DecodeStats, DecodeWorker, Notify};
 
 use crate::deliver::Picture;
 

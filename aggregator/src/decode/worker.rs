@@ -44,7 +44,7 @@ impl DecodeStats {
 }
 
 /// Called with each frame that is decoded (`false`) or failed (`true`).
-pub(super) type Notify = Box<dyn Fn(bool) + Send>;
+pub type Notify = Box<dyn Fn(bool) + Send>;
 
 /// The decoding thread of one camera. Dropping it ends the thread after what is queued.
 #[derive(Debug)]

@@ -119,7 +119,7 @@ async fn follow(
             _ = refresh.tick() => {
                 senders.check()?;
                 let status = aggregator.status();
-                let rates = rates.look(&status, clock::now());
+                let rates = rates.look(&status);
                 let mut out = io::stdout().lock();
                 table.show(&status, &rates, truth, &mut out)?;
                 out.flush()?;

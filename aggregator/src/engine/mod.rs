@@ -178,9 +178,11 @@ impl Engine {
 
     /// What is known of every camera, in configured order.
     pub fn status(&mut self) -> Vec<CameraStatus> {
+        let at = self.now;
         let (ports, sync) = (&mut self.ports, &self.sync);
         let of = |(index, camera): (usize, &Camera)| CameraStatus {
             name: camera.name.clone(),
+            at,
             state: camera.state,
             stream: match &mut ports[camera.port].kind {
                 Kind::Rtp(rtp) => rtp.status(camera.place),

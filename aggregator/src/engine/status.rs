@@ -1,6 +1,6 @@
 //! What is known of a camera, for logs, tables and status queries.
 
-use framelock_common::time::{Span, Utc};
+use framelock_common::time::{HostTime, Span, Utc};
 
 use crate::deliver::{CameraName, Frame, TimeSource};
 use crate::source::StreamStatus;
@@ -12,6 +12,8 @@ use crate::timestamp::HostClock;
 pub struct CameraStatus {
     /// Its name.
     pub name: CameraName,
+    /// When the counters were read.
+    pub at: HostTime,
     /// Whether its source is up.
     pub state: SourceState,
     /// Its stream as received.

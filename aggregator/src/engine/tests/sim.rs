@@ -185,10 +185,10 @@ impl Sim {
     fn settle(&mut self) {
         while let Some((_, transmit)) = self.engine.poll_transmit(host(self.now)) {
             let to = |board: &Board| board.config.address == transmit.to && board.running;
-            if let Some(index) = self.boards.iter().position(to) {
-                if !self.chance(self.faults.loss_permille) {
-                    self.schedule(self.now + Span::from_millis(1), Event::Feedback(index, transmit.datagram));
-                }
+            if let Some(index) = self.boards.iter().position(to)
+                && !self.chance(self.faults.loss_permille)
+            {
+                self.schedule(self.now + Span::from_millis(1), Event::Feedback(index, transmit.datagram));
             }
         }
         while let Some((camera, frame)) = self.engine.poll_decode() {
