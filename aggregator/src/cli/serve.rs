@@ -63,13 +63,20 @@ pub(super) fn run(settings: &Settings) -> Result<(), CliError> {
 }
 
 fn serve(settings: &Settings, options: &Options) -> Result<(), CliError> {
-    let mut aggregator = Aggregator::start(settings)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(follow(&mut aggregator, options))
+    runtime.block_on(async {
+        // Before the first sign of life: whoever sees it may signal at once.
+        let interrupt = Interrupt::new()?;
+        let mut aggregator = Aggregator::start(settings)?;
+        follow(&mut aggregator, interrupt, options).await
+    })
 }
 
-async fn follow(aggregator: &mut Aggregator, options: &Options) -> Result<(), CliError> {
-    let mut interrupt = Interrupt::new()?;
+async fn follow(
+    aggregator: &mut Aggregator,
+    mut interrupt: Interrupt,
+    options: &Options,
+) -> Result<(), CliError> {
     let mut checks = interval(PIPE_CHECK);
     let mut status = interval(options.status_interval.unwrap_or(STATUS_INTERVAL));
     status.set_missed_tick_behavior(MissedTickBehavior::Delay);

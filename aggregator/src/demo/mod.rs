@@ -87,23 +87,26 @@ pub fn run(config: &DemoConfig) -> Result<(), DemoError> {
             .add_camera(&camera.name, &format!("rtp://127.0.0.1:{}", camera.port))
             .map_err(AggregatorError::from)?;
     }
-    let mut aggregator = Aggregator::start(&settings)?;
-    let mut senders = Senders::start(&cameras)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut truth = Truth::new(cameras.iter().map(|camera| camera.name.clone()).collect());
-    runtime.block_on(follow(config, &mut aggregator, &mut senders, &mut truth))?;
-    senders.stop();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        // Before the senders: they must be ended whenever a signal comes.
+        let interrupt = Interrupt::new()?;
+        let mut aggregator = Aggregator::start(&settings)?;
+        let mut senders = Senders::start(&cameras)?;
+        follow(config, interrupt, &mut aggregator, &mut senders, &mut truth).await
+    })?;
     truth.report(&mut io::stdout().lock())?;
     if truth.complete_packets() == 0 { Err(DemoError::Nothing(config.cameras)) } else { Ok(()) }
 }
 
 async fn follow(
     config: &DemoConfig,
+    mut interrupt: Interrupt,
     aggregator: &mut Aggregator,
     senders: &mut Senders,
     truth: &mut Truth,
 ) -> Result<(), DemoError> {
-    let mut interrupt = Interrupt::new()?;
     let terminal = io::stdout().is_terminal();
     let mut refresh = interval(if terminal { REFRESH } else { REFRESH_PLAIN });
     refresh.set_missed_tick_behavior(MissedTickBehavior::Delay);

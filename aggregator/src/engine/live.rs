@@ -50,6 +50,7 @@ impl Sockets {
         let mut ports = Vec::new();
         for (index, source) in sources.iter().enumerate() {
             ports.push((index, Channel::Main, UdpPort::bind(source.bind)?));
+            tracing::info!(%source, "listening");
         }
         for (index, source) in sources.iter().enumerate() {
             let Some(rtcp) = source.rtcp_port() else { continue };
