@@ -5,7 +5,8 @@
 #   tests/board/prepare.sh SENDER      ->  target/board-test/{vmlinuz,orangepi-pc.dtb,initramfs}
 #
 # The packages come from Debian's armhf archive through apt with lists of its own: no root, and the machine's
-# own architectures stay as they are. They are kept in target/board-cache: later runs need no network.
+# own architectures stay as they are. They are kept in target/board-cache, and later runs need no network;
+# remove that folder to get a newer kernel.
 # Debian packages: qemu-system-arm cpio kmod libc6-armhf-cross libstdc++6-armhf-cross (the two come with
 # g++-arm-linux-gnueabihf).
 set -euo pipefail
@@ -43,6 +44,7 @@ fetch() {
         dpkg -x "$deb" "$cache/root.new"
     done
     rm -rf "$cache/debs.new"
+    echo "${packages[*]}" > "$cache/root.new/packages"
     mv "$cache/root.new" "$cache/root"
 }
 
@@ -76,7 +78,10 @@ base() {
     mv "$cache/base.cpio.gz.new" "$cache/base.cpio.gz"
 }
 
-[ -d "$cache/root" ] || fetch
+if [ "$(cat "$cache/root/packages" 2>/dev/null)" != "${packages[*]}" ]; then
+    fetch
+    rm -f "$cache/base.cpio.gz"
+fi
 if [ ! -e "$cache/base.cpio.gz" ] || [ "$here/prepare.sh" -nt "$cache/base.cpio.gz" ]; then
     base
 fi
