@@ -33,26 +33,37 @@ pub(crate) fn yuyv(data: &[u8], stride: usize, picture: &mut I420) -> Result<(),
         // The last row of an odd height has no partner but itself.
         let bottom_row = (2 * pair + 1).min(height - 1);
         let bottom = &data[bottom_row * stride..][..row];
-        let samples = top.chunks_exact(4).zip(bottom.chunks_exact(4));
-        for ((top, bottom), (cb, cr)) in samples.zip(cb.iter_mut().zip(cr)) {
-            *cb = mean(top[1], bottom[1]);
-            *cr = mean(top[3], bottom[3]);
-        }
         unpack_luma(top, &mut luma[2 * pair * width..][..width]);
         unpack_luma(bottom, &mut luma[bottom_row * width..][..width]);
+        unpack_chroma(top, bottom, cb, cr);
     }
     Ok(())
 }
 
 fn unpack_luma(packed: &[u8], luma: &mut [u8]) {
-    for (luma, packed) in luma.iter_mut().zip(packed.chunks_exact(2)) {
+    /// Pixels at a time: blocks of a fixed size become a few vector instructions.
+    const BLOCK: usize = 32;
+    let done = luma.len() / BLOCK * BLOCK;
+    let (blocks, rest) = luma.as_chunks_mut::<BLOCK>();
+    for (luma, packed) in blocks.iter_mut().zip(packed.as_chunks::<{ 2 * BLOCK }>().0) {
+        for (luma, packed) in luma.iter_mut().zip(packed.as_chunks::<2>().0) {
+            *luma = packed[0];
+        }
+    }
+    for (luma, packed) in rest.iter_mut().zip(packed[2 * done..].as_chunks::<2>().0) {
         *luma = packed[0];
     }
 }
 
-/// The mean, rounded up at a half.
-const fn mean(a: u8, b: u8) -> u8 {
-    (a as u16 + b as u16).div_ceil(2) as u8
+fn unpack_chroma(top: &[u8], bottom: &[u8], cb: &mut [u8], cr: &mut [u8]) {
+    let rows = top.as_chunks::<4>().0.iter().zip(bottom.as_chunks::<4>().0);
+    for ((top, bottom), (cb, cr)) in rows.zip(cb.iter_mut().zip(cr)) {
+        let (top, bottom) = (u32::from_le_bytes(*top), u32::from_le_bytes(*bottom));
+        // The means of all four bytes at once, rounded up at a half: no bit leaves its byte.
+        let means = (top | bottom) - (((top ^ bottom) & 0xfefe_fefe) >> 1);
+        let [_, mean_cb, _, mean_cr] = means.to_le_bytes();
+        (*cb, *cr) = (mean_cb, mean_cr);
+    }
 }
 
 /// A luma plane and after it interleaved chroma (`NV12`), rows of both `stride` bytes apart.
@@ -158,9 +169,16 @@ mod tests {
         }
     }
 
+    /// The mean, rounded up at a half.
+    const fn mean(a: u8, b: u8) -> u8 {
+        (a as u16 + b as u16).div_ceil(2) as u8
+    }
+
     #[test]
     fn yuyv_keeps_luma_and_averages_chroma_rows() {
-        for (width, height, padding) in [(16, 8, 0), (6, 4, 10), (640, 480, 64), (7, 5, 0), (2, 1, 0)] {
+        for (width, height, padding) in
+            [(16, 8, 0), (6, 4, 10), (640, 480, 64), (7, 5, 0), (2, 1, 0), (34, 3, 2), (98, 2, 0)]
+        {
             let packed = usize::div_ceil(width, 2) * 4;
             let mut data = vec![0; (packed + padding) * height];
             for (y, row) in data.chunks_mut(packed + padding).enumerate() {

@@ -8,9 +8,6 @@ use serde::Serialize;
 
 use super::v4l2::{format_of, nodes};
 
-/// Sizes of a stepwise range whose rates are listed: the ends say enough.
-type Range = [(u32, u32); 2];
-
 /// A camera.
 #[derive(Clone, Debug, Serialize)]
 pub struct DeviceInfo {
@@ -126,10 +123,8 @@ fn sizes(device: &Device, fourcc: framelock_v4l2::FourCc) -> (Vec<SizeInfo>, boo
     match device.sizes(fourcc) {
         Sizes::Unknown => (Vec::new(), false),
         Sizes::Discrete(sizes) => (sizes.into_iter().map(info).collect(), false),
-        Sizes::Stepwise { min, max, .. } => {
-            let ends: Range = [min, max];
-            (ends.map(info).into(), true)
-        }
+        // Nothing is listed between the ends: they say enough.
+        Sizes::Stepwise { min, max, .. } => ([min, max].map(info).into(), true),
     }
 }
 
