@@ -1,4 +1,5 @@
 //! The program as a user meets it: exit codes, messages, signals and pipes.
+#![expect(clippy::unwrap_used, reason = "a test may fail this way")]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::UdpSocket;

@@ -60,7 +60,16 @@ pub enum LoggingError {
 /// # Errors
 /// A malformed `RUST_LOG`, or logging that is already set up.
 pub fn init(format: LogFormat) -> Result<(), LoggingError> {
-    let filter = filter(std::env::var("RUST_LOG").ok().as_deref())?;
+    init_with_default(format, LevelFilter::INFO)
+}
+
+/// As [`init`], with another level where `RUST_LOG` says nothing: for a program that draws on the
+/// terminal.
+///
+/// # Errors
+/// As [`init`].
+pub fn init_with_default(format: LogFormat, default: LevelFilter) -> Result<(), LoggingError> {
+    let filter = filter(std::env::var("RUST_LOG").ok().as_deref(), default)?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(stderr)
@@ -72,8 +81,8 @@ pub fn init(format: LogFormat) -> Result<(), LoggingError> {
     .map_err(|_| LoggingError::AlreadySet)
 }
 
-fn filter(rust_log: Option<&str>) -> Result<EnvFilter, ParseError> {
-    EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).parse(rust_log.unwrap_or_default())
+fn filter(rust_log: Option<&str>, default: LevelFilter) -> Result<EnvFilter, ParseError> {
+    EnvFilter::builder().with_default_directive(default.into()).parse(rust_log.unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -82,10 +91,14 @@ mod tests {
 
     #[test]
     fn filters_default_to_info_and_say_what_is_wrong() {
-        assert_eq!(filter(None).unwrap().max_level_hint(), Some(LevelFilter::INFO));
-        assert_eq!(filter(Some("")).unwrap().max_level_hint(), Some(LevelFilter::INFO));
-        assert_eq!(filter(Some("trace")).unwrap().max_level_hint(), Some(LevelFilter::TRACE));
-        let error = LoggingError::from(filter(Some("framelock=loud")).unwrap_err()).to_string();
+        assert_eq!(filter(None, LevelFilter::INFO).unwrap().max_level_hint(), Some(LevelFilter::INFO));
+        assert_eq!(filter(Some(""), LevelFilter::WARN).unwrap().max_level_hint(), Some(LevelFilter::WARN));
+        assert_eq!(
+            filter(Some("trace"), LevelFilter::WARN).unwrap().max_level_hint(),
+            Some(LevelFilter::TRACE)
+        );
+        let error =
+            LoggingError::from(filter(Some("framelock=loud"), LevelFilter::INFO).unwrap_err()).to_string();
         assert!(error.starts_with("RUST_LOG is not a valid filter"), "{error}");
     }
 

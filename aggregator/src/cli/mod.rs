@@ -6,12 +6,13 @@ mod rates;
 mod replay;
 mod serve;
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
 use framelock_common::logging::{self, LoggingError};
+use tracing_subscriber::filter::LevelFilter;
 
 use crate::aggregator::AggregatorError;
 use crate::config::{Settings, SettingsError};
@@ -113,7 +114,10 @@ pub fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<(), CliError> {
-    logging::init(cli.log_format.unwrap_or_default())?;
+    // The demonstration draws on the terminal, where lines of other origin would tear its table.
+    let draws = matches!(cli.command, Command::Demo(_)) && std::io::stdout().is_terminal();
+    let level = if draws { LevelFilter::WARN } else { LevelFilter::INFO };
+    logging::init_with_default(cli.log_format.unwrap_or_default(), level)?;
     match cli.command {
         Command::Packets(args) => {
             let options = args.options();
