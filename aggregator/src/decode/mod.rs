@@ -9,6 +9,7 @@
 mod ffmpeg;
 #[cfg(feature = "openh264")]
 mod openh264;
+#[cfg(any(feature = "ffmpeg", feature = "openh264"))]
 mod picture;
 #[cfg(test)]
 mod tests;

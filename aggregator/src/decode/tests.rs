@@ -1,10 +1,7 @@
-//! The worker with the real decoder over a real stream, and with a decoder made to fail.
+//! The worker with decoders made to fail, and with the real one over a real stream.
 
-use std::process::Command;
 use std::sync::{Arc, OnceLock, mpsc};
 
-use framelock_common::h264::Inspector;
-use framelock_common::mpegts::{Demuxer, PacketMeta, TsEvent};
 use framelock_common::time::{HostTime, Span, Utc, UtcEstimate};
 
 use super::*;
@@ -46,48 +43,6 @@ fn decode_all(decoder: Box<dyn Decoder>, frames: &[Arc<Frame>]) -> Arc<DecodeSta
         }
     }
     worker.stats().clone()
-}
-
-#[cfg(feature = "ffmpeg")]
-#[test]
-fn every_picture_lands_in_its_own_frame_even_with_b_frames() {
-    // Frame N is a grey of 20 + 4 N, so that its picture tells which frame it is.
-    let source = "nullsrc=s=128x128:r=25:d=2,geq=lum='20+4*N':cb=128:cr=128";
-    let args = ["-v", "error", "-f", "lavfi", "-i", source, "-c:v", "libx264", "-qp", "10", "-bf", "3"];
-    let output = Command::new("ffmpeg")
-        .args(args)
-        .args(["-g", "20", "-pix_fmt", "yuv420p", "-f", "mpegts", "-"])
-        .output()
-        .expect("ffmpeg is installed by `make test`");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let mut demuxer = Demuxer::new();
-    let (mut inspector, mut frames, mut times) = (Inspector::new(), Vec::new(), Vec::new());
-    let mut take = |event| {
-        if let TsEvent::AccessUnit { data, pts, .. } = event {
-            let key = inspector.inspect(&data).key;
-            frames.push(frame(frames.len() as u64, key, data));
-            times.push(pts);
-        }
-    };
-    let meta = PacketMeta { rtp_timestamp: None, arrival: HostTime::from_nanos(0) };
-    for chunk in output.stdout.chunks(1_316) {
-        demuxer.push(chunk, meta);
-        std::iter::from_fn(|| demuxer.poll()).for_each(&mut take);
-    }
-    demuxer.end_of_frame();
-    std::iter::from_fn(|| demuxer.poll()).for_each(&mut take);
-    assert_eq!(frames.len(), 50);
-    assert!(!times.is_sorted(), "the stream has B-frames");
-    let stats = decode_all(open().unwrap(), &frames);
-    let first = *times.iter().min().unwrap();
-    for (frame, pts) in frames.iter().zip(&times) {
-        let number = (pts - first) / 3_600;
-        let picture = frame.decoded().unwrap_or_else(|| panic!("frame {number} has no picture"));
-        let grey = i64::from(picture.y[64 * 128 + 64]);
-        assert!((grey - (20 + 4 * number)).abs() <= 1, "frame {number} shows frame {}", (grey - 20) / 4);
-        assert_eq!((picture.width, picture.height, picture.u.len()), (128, 128, 64 * 64));
-    }
-    assert_eq!((stats.failed(), stats.skipped()), (0, 0));
 }
 
 /// A stand-in for a decoder that refuses what says so; the real ones refuse nothing on demand.
@@ -144,4 +99,55 @@ fn a_slow_decoder_skips_to_a_key_frame_and_holds_nobody_up() {
     drop(go);
     drop(worker);
     assert!(frames.iter().all(|frame| frame.picture.get().is_some()));
+}
+
+#[cfg(feature = "ffmpeg")]
+mod real {
+    use std::process::Command;
+
+    use framelock_common::h264::Inspector;
+    use framelock_common::mpegts::{Demuxer, PacketMeta, TsEvent};
+
+    use super::*;
+
+    #[test]
+    fn every_picture_lands_in_its_own_frame_even_with_b_frames() {
+        // Frame N is a grey of 20 + 4 N, so that its picture tells which frame it is.
+        let source = "nullsrc=s=128x128:r=25:d=2,geq=lum='20+4*N':cb=128:cr=128";
+        let args = ["-v", "error", "-f", "lavfi", "-i", source, "-c:v", "libx264", "-qp", "10", "-bf", "3"];
+        let output = Command::new("ffmpeg")
+            .args(args)
+            .args(["-g", "20", "-pix_fmt", "yuv420p", "-f", "mpegts", "-"])
+            .output()
+            .expect("ffmpeg is installed by `make test`");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let mut demuxer = Demuxer::new();
+        let (mut inspector, mut frames, mut times) = (Inspector::new(), Vec::new(), Vec::new());
+        let mut take = |event| {
+            if let TsEvent::AccessUnit { data, pts, .. } = event {
+                let key = inspector.inspect(&data).key;
+                frames.push(frame(frames.len() as u64, key, data));
+                times.push(pts);
+            }
+        };
+        let meta = PacketMeta { rtp_timestamp: None, arrival: HostTime::from_nanos(0) };
+        for chunk in output.stdout.chunks(1_316) {
+            demuxer.push(chunk, meta);
+            std::iter::from_fn(|| demuxer.poll()).for_each(&mut take);
+        }
+        demuxer.end_of_frame();
+        std::iter::from_fn(|| demuxer.poll()).for_each(&mut take);
+        assert_eq!(frames.len(), 50);
+        assert!(!times.is_sorted(), "the stream has B-frames");
+        let stats = decode_all(open().unwrap(), &frames);
+        let first = *times.iter().min().unwrap();
+        for (frame, pts) in frames.iter().zip(&times) {
+            let number = (pts - first) / 3_600;
+            let picture = frame.decoded().unwrap_or_else(|| panic!("frame {number} has no picture"));
+            let grey = i64::from(picture.y[64 * 128 + 64]);
+            assert!((grey - (20 + 4 * number)).abs() <= 1, "frame {number} shows frame {}", (grey - 20) / 4);
+            assert_eq!((picture.width, picture.height, picture.u.len()), (128, 128, 64 * 64));
+        }
+        assert_eq!((stats.failed(), stats.skipped()), (0, 0));
+    }
 }
