@@ -109,7 +109,7 @@ fn measure(boards: &mut [Board], aggregator: &mut Aggregator) -> Result<()> {
         }
     }
     // Whatever happened, the clocks are right and the sender is the one that was started.
-    let full = aggregator.recovered(utc_now()?, |_, _| ())?;
+    let full = aggregator.recovered(utc_now()?)?;
     say(&Figures::of(&full, &cameras, period)?.to_string());
     for board in boards.iter_mut() {
         let memory = sender::stop(board)?;

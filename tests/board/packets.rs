@@ -54,13 +54,15 @@ impl Aggregator {
         self.cameras.iter().all(|name| has_frame(packet, name) != (*name == camera))
     }
 
-    /// Waits for `wanted` full packets, however many others are between them. The first is the first in which
-    /// no frame goes by its arrival time: until its clock has been corrected, a board says so.
+    /// Waits for `wanted` full packets, however many others are between them, as long as no frame among them goes
+    /// by its arrival time. Frames sent before a board's clock was corrected do, and are said to: after one of
+    /// those the count starts again.
     pub(crate) fn full_packets(&mut self, wanted: usize) -> Result<Vec<Received>> {
         let mut full = Vec::new();
         self.read_until(wanted, |aggregator, received| {
-            let corrected = !full.is_empty() || !by_arrival(&received.packet);
-            if corrected && aggregator.is_full(&received.packet) {
+            if by_arrival(&received.packet) {
+                full.clear();
+            } else if aggregator.is_full(&received.packet) {
                 full.push(received);
             }
             full.len()
@@ -68,15 +70,10 @@ impl Aggregator {
         Ok(full)
     }
 
-    /// Waits for [`RECOVERED`] full packets in a row of frames captured after `after`; shows `see` every packet.
-    pub(crate) fn recovered(
-        &mut self,
-        after: Utc,
-        mut see: impl FnMut(&Self, &Packet),
-    ) -> Result<Vec<Received>> {
+    /// Waits for [`RECOVERED`] full packets in a row of frames captured after `after`.
+    pub(crate) fn recovered(&mut self, after: Utc) -> Result<Vec<Received>> {
         let mut row = Vec::new();
         self.read_until(RECOVERED, |aggregator, received| {
-            see(aggregator, &received.packet);
             if !aggregator.is_full(&received.packet) {
                 row.clear();
             } else if received.packet.time_ns.is_some_and(|time| time > after.as_unix_nanos()) {
