@@ -96,7 +96,7 @@ fn encode(case: Case) -> Vec<u8> {
         for y in 0..height {
             for x in 0..width {
                 noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                let texture = ((x + 5 * frame as usize) * 7 ^ (y + 3 * frame as usize) * 5) & 0x7f;
+                let texture = (((x + 5 * frame as usize) * 7) ^ ((y + 3 * frame as usize) * 5)) & 0x7f;
                 raw.push((40 + texture + (noise >> 27) as usize) as u8);
             }
         }

@@ -8,7 +8,7 @@ use thiserror::Error;
 use super::pes::Assembler;
 use super::psi::Tables;
 use super::sync::{Aligned, Aligner};
-use super::{SYNC_BYTE, TS_PACKET};
+use super::{SYNC_BYTE, TS_PACKET, end_mark};
 use crate::time::HostTime;
 
 /// Events that may wait to be polled; more push out the oldest.
@@ -118,7 +118,7 @@ pub struct DemuxStats {
     pub transport_errors: u64,
     /// Encrypted packets of the video.
     pub scrambled: u64,
-    /// Packets of the video that continue nothing: after a loss, when joining, or after a wrong hint.
+    /// Packets of the video that continue nothing: after a loss, when joining, or after a wrong mark.
     pub stray: u64,
     /// Packets of the video's payload-bearing kind that hold no payload.
     pub empty: u64,
@@ -138,7 +138,7 @@ pub struct DemuxStats {
 ///
 /// Push bytes as they come (at most 64 KiB at a time from a file), then poll until there is nothing
 /// more. A frame comes out as soon as it is known to be whole: with its last byte where the PES
-/// packet tells its length, else when the next frame begins, or at [`Self::end_of_frame`].
+/// packet tells its length or our muxer marked its end, else when the next frame begins.
 ///
 /// Memory is bounded: one access unit of at most 4 MiB under way, 32 MiB of them waiting.
 #[derive(Debug, Default)]
@@ -196,16 +196,6 @@ impl Demuxer {
         self.aligner.discard();
         self.video.last = None;
         self.video.assembler.damage(&mut self.video.out);
-        self.collect();
-    }
-
-    /// A hint that the sender ended a frame with what was pushed last. It saves an open-ended PES packet (length 0)
-    /// the wait for the next frame, and does nothing otherwise.
-    ///
-    /// Not the RTP marker of a foreign sender: on MP2T it means a discontinuity of the timestamp
-    /// (RFC 2250 section 2).
-    pub fn end_of_frame(&mut self) {
-        self.video.assembler.end_of_frame(&mut self.video.out);
         self.collect();
     }
 
@@ -319,6 +309,11 @@ impl Video {
             self.assembler.begin(payload, meta, &mut self.out);
         } else if !self.assembler.append(payload, meta, &mut self.out) {
             stats.stray += 1;
+        }
+        let marked =
+            packet.adaptation_field().and_then(|field| end_mark::read(field.transport_private_data().ok()?));
+        if let Some(length) = marked {
+            self.assembler.end(length, &mut self.out);
         }
     }
 

@@ -18,6 +18,7 @@
 //! Sockets and RTP do not live here, nor does the meaning of a PTS in UTC.
 
 mod demux;
+mod end_mark;
 mod mux;
 mod pes;
 mod psi;

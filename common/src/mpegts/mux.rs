@@ -9,7 +9,7 @@ use mpeg2ts::ts::{
     TsHeader, TsPacket, TsPacketWriter, TsPayload, VersionNumber, WriteTsPacket,
 };
 
-use super::TS_PACKET;
+use super::{TS_PACKET, end_mark};
 use crate::h264::{NalType, START_CODE, nal_units};
 use crate::time::{MediaTime, Span};
 
@@ -114,7 +114,8 @@ impl Muxer {
     /// (ITU-T H.222.0 section 2.14.1). Nothing is written for a unit without NAL units.
     ///
     /// `pts` is the media time at capture, `dts` that of decoding where it differs, `now` the media time now.
-    /// `PES_packet_length` is given whenever it fits (65,535 bytes), so a receiver knows the last packet.
+    /// `PES_packet_length` is given whenever it fits (65,535 bytes), so any receiver knows the last packet.
+    /// Of a longer unit the last packet is marked for [`Demuxer`](super::Demuxer).
     pub fn write_access_unit(
         &mut self,
         annex_b: &[u8],
@@ -142,18 +143,32 @@ impl Muxer {
             escr: None,
         };
         let optional = if dts.is_some() { 13 } else { 8 };
-        let pes_packet_len = u16::try_from(optional + delimiter.len() + annex_b.len()).unwrap_or(0);
+        let length = delimiter.len() + annex_b.len();
+        let pes_packet_len = u16::try_from(optional + length).unwrap_or(0);
         let field = self.clock_field(now, Some(dts.unwrap_or(pts)), key);
         let room = BODY - PCR_FIELD - PES_FIXED - optional - delimiter.len();
-        let (head, mut rest) = annex_b.split_at(room.min(annex_b.len()));
+        let (head, rest) = annex_b.split_at(room.min(annex_b.len()));
         let mut data = [0; BODY];
         data[..delimiter.len()].copy_from_slice(delimiter);
         data[delimiter.len()..delimiter.len() + head.len()].copy_from_slice(head);
         let data = bytes(&data[..delimiter.len() + head.len()]);
         self.write_video(Some(field), Some(TsPayload::PesStart(Pes { header, pes_packet_len, data })), out);
+        let mark = if pes_packet_len == 0 { u32::try_from(length).ok() } else { None };
+        self.write_continuation(rest, mark, out);
+    }
+
+    /// The packets of a PES packet behind its first; the last one gets the end `mark` of that payload length.
+    fn write_continuation(&mut self, mut rest: &[u8], mark: Option<u32>, out: &mut Vec<u8>) {
         while !rest.is_empty() {
-            let (chunk, next) = rest.split_at(rest.len().min(BODY));
-            self.write_video(None, Some(TsPayload::PesContinuation(bytes(chunk))), out);
+            let last = mark.filter(|_| rest.len() <= BODY - end_mark::FIELD);
+            // What would just fill a packet leaves a byte for another: the mark needs room.
+            let keep = usize::from(mark.is_some() && last.is_none());
+            let (chunk, next) = rest.split_at((rest.len() - keep).min(BODY));
+            let field = last.map(|length| AdaptationField {
+                transport_private_data: end_mark::write(length).to_vec(),
+                ..flags(false)
+            });
+            self.write_video(field, Some(TsPayload::PesContinuation(bytes(chunk))), out);
             rest = next;
         }
     }

@@ -88,11 +88,13 @@ impl Assembler {
         }
     }
 
-    /// The sender is known to have ended a frame here. A packet that tells its length needs no hint.
-    pub(super) fn end_of_frame(&mut self, out: &mut Vec<TsEvent>) {
+    /// The sender marked the end of an open-ended packet with a payload of `length` bytes. A packet that
+    /// tells its length needs no mark.
+    pub(super) fn end(&mut self, length: usize, out: &mut Vec<TsEvent>) {
         let open_ended = |pes: &mut Pes| pes.header.as_ref().is_some_and(|header| header.length.is_none());
         if let Some(pes) = self.current.take_if(open_ended) {
-            self.emit(pes, true, out);
+            let complete = pes.data.len() == length;
+            self.emit(pes, complete, out);
         }
     }
 

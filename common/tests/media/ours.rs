@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 
 use framelock_common::clock::ClockState;
 use framelock_common::h264::{AccessUnitSplitter, Inspector, insert_sei, sei};
-use framelock_common::mpegts::{MuxConfig, Muxer};
+use framelock_common::mpegts::{Demuxer, MuxConfig, Muxer, TS_PACKET};
 use framelock_common::time::{MediaTime, Span, Utc, UtcEstimate};
 use tempfile::TempDir;
 
-use crate::tools::{Probed, demux, encode, path, pictures, probe, run, run_silent};
+use crate::tools::{Frame, META, Probed, demux, drain, encode, path, pictures, probe, run, run_silent};
 
 /// 2026-09-21T14:13:20Z, and a value that needs every digit.
 const CAPTURE: i64 = 1_790_000_000_123_456_789;
@@ -65,17 +65,38 @@ fn decoded_by_gstreamer(dir: &TempDir, source: &Path) -> Vec<u8> {
     std::fs::read(&raw).expect("GStreamer wrote its pictures")
 }
 
+/// The frames that come out of `data` without its end being told.
+fn demux_at_once(data: &[u8]) -> Vec<Probed> {
+    let (mut demuxer, mut frames) = (Demuxer::new(), Vec::new());
+    for packet in data.chunks(TS_PACKET) {
+        demuxer.push(packet, META);
+        drain(&mut demuxer, &mut frames, true);
+    }
+    frames.iter().map(Frame::probed).collect()
+}
+
 #[test]
 fn ffmpeg_and_gstreamer_read_ours_without_a_word() {
     let dir = TempDir::new().expect("a temporary directory");
     // Small frames, and frames beyond PES_packet_length; with and without a delimiter of the encoder's.
-    for (size, options) in
-        [("320x240", &["-bf", "0"][..]), ("640x480", &["-bf", "0", "-qp", "1", "-x264-params", "aud=1"])]
-    {
+    let noisy = [
+        "-vf",
+        "noise=alls=60:allf=t:enable='not(mod(n,10))'",
+        "-bf",
+        "0",
+        "-qp",
+        "16",
+        "-x264-params",
+        "aud=1",
+    ];
+    for (size, options) in [("320x240", &["-bf", "0"][..]), ("640x480", &noisy)] {
         for with_sei in [false, true] {
             let (source, units) = units(&dir, size, options);
             assert_eq!(units.len(), 60);
             let (target, expected) = mux(&dir, &units, with_sei, 900_000);
+            assert_eq!(expected.iter().any(|frame| frame.size > 65_535), size == "640x480");
+            let ours = demux_at_once(&std::fs::read(&target).expect("it was just written"));
+            assert_eq!(ours, expected, "a frame waited for the one behind it");
             assert_eq!(probe(&target), expected);
             assert_eq!(pictures(&target), pictures(&source));
             let raw = decoded_by_gstreamer(&dir, &target);
