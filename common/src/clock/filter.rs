@@ -214,7 +214,8 @@ impl Filter {
                 Some(Skew { rate_ppb, error_ppb })
             })
             .filter(|skew| {
-                skew.error_ppb + WANDER_PPB < UNKNOWN_SKEW_PPB && skew.rate_ppb.abs() <= MAX_SKEW_PPB
+                skew.error_ppb.saturating_add(WANDER_PPB) < UNKNOWN_SKEW_PPB
+                    && (-MAX_SKEW_PPB..=MAX_SKEW_PPB).contains(&skew.rate_ppb)
             })
             .min_by_key(|skew| skew.error_ppb)
     }
@@ -316,6 +317,20 @@ mod tests {
         assert_eq!(filter.handle_sample(sample(3_500, -50_000, 100, 0)), Verdict::Step);
         let now = BoardTime::from_nanos(3_500_000_000);
         assert_eq!(filter.mapping(now).unwrap().utc_at(now).utc, UTC + Span::from_millis(3_450));
+    }
+
+    #[test]
+    fn hostile_samples_overflow_nothing() {
+        // Twenty seconds of delay believe any jump; within a nanosecond it is a rate beyond all numbers.
+        let wild = |ns, jump_s| Sample {
+            mono: BoardTime::from_nanos(ns),
+            utc: UTC + Span::from_secs(jump_s),
+            ..sample(0, 0, 20_000_000, 0)
+        };
+        for jump in [-15, 15] {
+            let filter = filter(&[wild(0, 0), wild(1, jump), wild(2, 2 * jump)]);
+            assert_eq!(filter.skew(), None);
+        }
     }
 
     #[test]
