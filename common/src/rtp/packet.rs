@@ -155,8 +155,8 @@ impl<'a> Extension<'a> {
                 let (&len, body) = tail.split_first()?;
                 (first, usize::from(len), body)
             };
-            if one_byte && found == 15 {
-                return None; // reserved: "stop processing"
+            if one_byte && matches!(found, 0 | 15) {
+                return None; // reserved: processing must end here
             }
             let data = body.get(..len)?;
             if found == id {
@@ -277,6 +277,9 @@ mod tests {
         // Identifier 15 ends the processing; what follows must not be looked at.
         let stop = Extension { profile: 0xbede, data: b"\xf0a\x70b" };
         assert_eq!(stop.element(7), None);
+        // So does identifier 0 with a length, which is not padding.
+        let stop = Extension { profile: 0xbede, data: b"\x01ab\x70c" };
+        assert_eq!((stop.element(0), stop.element(7)), (None, None));
         let two = Extension { profile: 0x1005, data: b"\x01\x00\x00\x07\x02ab" };
         assert_eq!((two.element(1), two.element(7)), (Some(&b""[..]), Some(&b"ab"[..])));
         let cut = Extension { profile: 0x1000, data: b"\x07\x09ab" };
