@@ -27,13 +27,16 @@ pub struct AccessUnitAssembler<M> {
     current: Option<AccessUnit<M>>,
     /// Packets were lost since the last one; where they belonged is known only with the next.
     gap: bool,
+    /// Packets were lost before the unit in progress, and nothing has told yet whether it was there that
+    /// they belonged.
+    doubtful: bool,
 }
 
 impl<M: Clone> AccessUnitAssembler<M> {
     /// An assembler that knows of nothing before.
     #[must_use]
     pub fn new() -> Self {
-        Self { depacketizer: Depacketizer::new(), current: None, gap: false }
+        Self { depacketizer: Depacketizer::new(), current: None, gap: false, doubtful: false }
     }
 
     /// Takes the next payload in sequence order and passes each access unit that it ends to `emit`: none,
@@ -53,8 +56,15 @@ impl<M: Clone> AccessUnitAssembler<M> {
         if self.current.as_ref().is_some_and(|unit| unit.timestamp != timestamp) {
             self.flush().into_iter().for_each(&mut emit);
         }
-        if gap && self.current.is_none() && !starts_access_unit(payload) {
-            self.depacketizer.gap();
+        if self.current.is_none() {
+            self.doubtful = gap;
+        }
+        if self.doubtful {
+            match start(payload) {
+                Start::Certain => self.doubtful = false,
+                Start::Open => {}
+                Start::Doubtful => self.depacketizer.gap(),
+            }
         }
         let unit = self.current.get_or_insert_with(|| AccessUnit {
             data: Vec::new(),
@@ -80,7 +90,8 @@ impl<M: Clone> AccessUnitAssembler<M> {
 
     /// Ends the access unit in progress, for instance when the source goes away, and gives it out.
     pub fn flush(&mut self) -> Option<AccessUnit<M>> {
-        let damage = self.depacketizer.damage();
+        let doubt = std::mem::take(&mut self.doubtful).then_some(DepayError::Lost);
+        let damage = self.depacketizer.damage().or(doubt);
         self.depacketizer.reset();
         let mut unit = self.current.take()?;
         unit.damage = unit.damage.or(damage);
@@ -88,10 +99,20 @@ impl<M: Clone> AccessUnitAssembler<M> {
     }
 }
 
-/// Whether an access unit certainly begins with this payload, so that packets lost just before it were
-/// none of its own: a delimiter, a sequence parameter set, or the first slice of a picture that is not
-/// IDR (before an IDR slice, the parameter sets may be what was lost).
-fn starts_access_unit(payload: &[u8]) -> bool {
+/// What a payload behind lost packets says of the access unit it is in.
+enum Start {
+    /// Nothing of the unit can be missing before it.
+    Certain,
+    /// The next payload tells.
+    Open,
+    /// What was lost may have been part of the unit.
+    Doubtful,
+}
+
+/// Whether packets lost just before this payload were none of its access unit's own. Certain are a
+/// delimiter, a sequence parameter set, and the first slice of a picture that is not IDR (before an IDR
+/// slice, the parameter sets may be what was lost); supplemental enhancement information leaves it open.
+fn start(payload: &[u8]) -> Start {
     let (&header, rest) = payload.split_first().unwrap_or((&0, &[]));
     let (found, body) = match (header & nal::TYPE_MASK, rest) {
         (nal::STAP_A, [_, _, first, body @ ..]) => (first & nal::TYPE_MASK, body),
@@ -99,10 +120,11 @@ fn starts_access_unit(payload: &[u8]) -> bool {
         (found, body) => (found, body),
     };
     match found {
-        nal::ACCESS_UNIT_DELIMITER | nal::SPS => true,
+        nal::ACCESS_UNIT_DELIMITER | nal::SPS => Start::Certain,
         // first_mb_in_slice is ue(v): a leading one bit is zero, the first macroblock.
-        nal::SLICE => body.first().is_some_and(|byte| byte & 0x80 != 0),
-        _ => false,
+        nal::SLICE if body.first().is_some_and(|byte| byte & 0x80 != 0) => Start::Certain,
+        nal::SEI => Start::Open,
+        _ => Start::Doubtful,
     }
 }
 
@@ -165,6 +187,32 @@ mod tests {
             let steps = [Packet(1, true, P_FIRST), Gap, Packet(2, true, payload), Packet(3, true, P_FIRST)];
             assert_eq!(run(&steps), [(1, None), (2, LOST), (3, None)], "{payload:x?}");
         }
+    }
+
+    #[test]
+    fn capture_time_in_front_does_not_hide_where_a_unit_begins() {
+        // What our sender makes of a P frame: SEI, then the slice. Only what follows it tells whether
+        // anything of this unit was lost before it.
+        const SEI: &[u8] = b"\x06sei";
+        for slice in [P_FIRST, b"\x7c\x81\x9a"] {
+            let steps = [Packet(1, false, P_FIRST), Gap, Packet(2, false, SEI), Packet(2, false, slice)];
+            let tail: [Step; 2] = [
+                Packet(2, true, if slice == P_FIRST { P_SECOND } else { b"\x7c\x41x" }),
+                Packet(3, true, P_FIRST),
+            ];
+            assert_eq!(run(&[&steps[..], &tail].concat()), [(1, LOST), (2, None), (3, None)]);
+        }
+        for next in [IDR, P_SECOND, b"\x7c\x01\x9a"] {
+            let steps = [Packet(1, true, P_FIRST), Gap, Packet(2, false, SEI), Packet(2, true, next)];
+            assert_eq!(run(&steps), [(1, None), (2, LOST)], "{next:x?}");
+        }
+        // Nothing but SEI, and SEI with a hole behind it.
+        let steps = [Packet(1, true, P_FIRST), Gap, Packet(2, true, SEI), Packet(3, true, P_FIRST)];
+        assert_eq!(run(&steps), [(1, None), (2, LOST), (3, None)]);
+        let steps = [Packet(1, true, P_FIRST), Gap, Packet(2, false, SEI), Gap, Packet(2, true, P_FIRST)];
+        assert_eq!(run(&steps), [(1, None), (2, LOST)]);
+        let steps = [Packet(1, true, P_FIRST), Gap, Packet(2, false, SEI), Packet(3, true, P_FIRST)];
+        assert_eq!(run(&steps), [(1, None), (2, LOST), (3, None)]);
     }
 
     #[test]
