@@ -1,5 +1,6 @@
 //! What goes wrong with cameras, made to happen in the driver, and what the sender must show for it.
 
+use std::fmt;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
@@ -145,11 +146,21 @@ impl Fault {
 /// How a fault went.
 pub(crate) struct Recovery {
     /// What the sender counted.
-    pub(crate) counted: u64,
+    counted: u64,
     /// Packets of the other boards alone while the fault lasted.
-    pub(crate) without: usize,
+    without: usize,
     /// From the injection until the packets were whole again.
-    pub(crate) took: Duration,
+    took: Duration,
+}
+
+impl fmt::Display for Recovery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the sender counted {}", self.counted)?;
+        if self.without > 0 {
+            write!(f, ", {} packets came without it meanwhile", self.without)?;
+        }
+        write!(f, ", whole again after {:.1} s", self.took.as_secs_f64())
+    }
 }
 
 /// The sender's statistics file; an error when the sender has ended.

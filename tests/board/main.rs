@@ -98,14 +98,7 @@ fn measure(boards: &mut [Board], aggregator: &mut Aggregator) -> Result<()> {
         for board in boards.iter_mut() {
             let recovery =
                 fault.inject(board, aggregator).with_context(|| format!("{}: {}", board.name, fault.name))?;
-            say(&format!(
-                "{}: {}: counted {}, {} packets without it, whole again after {:.1} s",
-                board.name,
-                fault.name,
-                recovery.counted,
-                recovery.without,
-                recovery.took.as_secs_f64()
-            ));
+            say(&format!("{}: {}: {recovery}", board.name, fault.name));
         }
     }
     // Whatever happened, the clocks are right and the sender is the one that was started.
