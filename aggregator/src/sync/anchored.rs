@@ -13,7 +13,7 @@ use super::{CameraIndex, Hertz, Policy, Rate, Synchronizer};
 /// A camera keeps its frame for the next anchor only if that makes this set tighter by this part of the
 /// distance of anchors.
 const YIELD_MARGIN: i64 = 16;
-/// And by this many times the jitter: noise must not cost frames.
+/// And by this many times the jitter, for noise must not cost frames; but by no more than a quarter.
 const YIELD_JITTER: i64 = 3;
 
 /// What one camera could give to the set of an anchor.
@@ -193,7 +193,7 @@ impl<T> Synchronizer<T> {
     ) -> Interval {
         let spacing = self.spacing(reference);
         let jitter = self.cameras.iter().map(Camera::jitter).max().unwrap_or(Span::ZERO);
-        let margin = (spacing / YIELD_MARGIN).max(jitter * YIELD_JITTER);
+        let margin = (jitter * YIELD_JITTER).clamp(spacing / YIELD_MARGIN, spacing / 4);
         if interval.length() <= margin {
             return interval;
         }

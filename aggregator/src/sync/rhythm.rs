@@ -2,6 +2,7 @@
 //! because a camera that declares 25 frames a second may well deliver 21.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 
 use framelock_common::time::{HostTime, Span, Utc};
 
@@ -131,9 +132,10 @@ impl Rhythm {
         least - shown.into_iter().fold(tolerance, Span::min)
     }
 
-    /// How far most intervals stay within of the period.
+    /// How far most intervals stay within of the period; zero until enough of them are known.
     pub(super) fn jitter(&self) -> Span {
-        self.measured.map_or(Span::ZERO, |measured| measured.jitter)
+        let known = self.measured.filter(|measured| measured.intervals >= TRUSTED_INTERVALS);
+        known.map_or(Span::ZERO, |measured| measured.jitter)
     }
 
     /// How far behind the newest frame a frame may still come, as seen lately.
@@ -146,8 +148,9 @@ impl Rhythm {
         self.delays.iter().copied().min()
     }
 
-    /// Median first, because gaps and bursts must not count; then the mean of what lies around the median,
-    /// because a single interval carries the jitter of two frames.
+    /// The lower quartile first: some intervals may be bursts and up to three in four may be gaps. Then the
+    /// mean of what lies around it, because a single interval carries the jitter of two frames; and once
+    /// more around that, because jitter pulls the quartile down.
     fn measure(&mut self) {
         let mut intervals = [Span::ZERO; WINDOW - 1];
         let mut count = 0;
@@ -160,19 +163,17 @@ impl Rhythm {
         }
         let intervals = &mut intervals[..count];
         intervals.sort_unstable();
-        let median = intervals[(count - 1) / 2];
         let low = intervals[count / 8];
-        let first = intervals.partition_point(|interval| *interval <= median / 2);
-        let end = intervals.partition_point(|interval| *interval < median + median / 2);
-        // The median itself is always inside, for it is longer than zero: equal times are kept once.
-        let usual = &mut intervals[first..end.max(first + 1)];
-        let total = usual.iter().fold(Span::ZERO, |sum, interval| sum + *interval);
-        let period = total / i64::try_from(usual.len()).unwrap_or(1);
+        let quartile = intervals[count / 4];
+        let around_quartile = mean(&intervals[around(intervals, quartile)]).unwrap_or(quartile);
+        let usual = around(intervals, around_quartile);
+        let usual = &mut intervals[usual];
+        let period = mean(usual).unwrap_or(around_quartile);
         for interval in usual.iter_mut() {
             *interval = (*interval - period).abs();
         }
         usual.sort_unstable();
-        let jitter = usual[usual.len() * 7 / 8];
+        let jitter = usual.get(usual.len() * 7 / 8).copied().unwrap_or(Span::ZERO);
         let period = period.max(Span::from_nanos(1));
         // Shorter by jitter is still the period; by a third it is another one.
         let least = if low < period.mul_div(2, 3) { low } else { period };
@@ -189,6 +190,18 @@ pub fn usual_period(times: impl IntoIterator<Item = Utc>) -> Option<Span> {
         rhythm.note(time, HostTime::from_nanos(0));
     }
     rhythm.period()
+}
+
+/// The places of the ascending `intervals` that are nearer to `middle` than half of it.
+fn around(intervals: &[Span], middle: Span) -> Range<usize> {
+    let first = intervals.partition_point(|interval| *interval <= middle / 2);
+    let end = intervals.partition_point(|interval| *interval < middle + middle / 2);
+    first..end.max(first)
+}
+
+fn mean(intervals: &[Span]) -> Option<Span> {
+    let total = intervals.iter().fold(Span::ZERO, |sum, interval| sum + *interval);
+    i64::try_from(intervals.len()).ok().filter(|count| *count > 0).map(|count| total / count)
 }
 
 fn push<T>(ring: &mut VecDeque<T>, item: T, limit: usize) {
