@@ -341,6 +341,7 @@ impl<B: AsRef<[u8]>> ReceiveSession<B> {
     fn candidate(&mut self, ssrc: u32, now: HostTime) -> &mut Source<B> {
         if let Some(other) = self.candidate.take_if(|candidate| candidate.ssrc != ssrc) {
             self.output.stats.foreign += other.held() as u64;
+            self.output.stats.rtcp_foreign += u64::from(other.stashed.is_some());
         }
         self.candidate.get_or_insert_with(|| Source::new(ssrc, now))
     }
@@ -363,10 +364,14 @@ impl<B: AsRef<[u8]>> ReceiveSession<B> {
                 output.restarted(ssrc);
             }
         }
-        let stashed = source.stashed.take().filter(|(_, arrival)| now - *arrival <= PROBATION);
+        let stashed = source.stashed.take();
         self.source = Some(source);
         if let Some((packets, arrival)) = stashed {
-            self.apply(&packets, arrival);
+            if now - arrival <= PROBATION {
+                self.apply(&packets, arrival);
+            } else {
+                self.output.stats.rtcp_foreign += 1;
+            }
         }
         if let Some(source) = self.source.as_mut().filter(|source| source.passes_probation()) {
             let output = &mut self.output;

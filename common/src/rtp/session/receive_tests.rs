@@ -349,6 +349,20 @@ fn malformed_and_foreign_datagrams_are_counted() {
 }
 
 #[test]
+fn reports_of_strangers_that_never_take_over_are_counted() {
+    let mut bench = Bench::new();
+    bench.rtp(A, [1, 2], 0);
+    // One compound of the last stranger is kept, in case it takes over.
+    for (ssrc, dropped) in [(B, 0), (B, 1), (0xcccc, 2), (0xdddd, 3)] {
+        bench.rtcp(&report(ssrc, NTP, 0, "stranger"), 1);
+        assert_eq!(bench.0.stats().rtcp_foreign, dropped);
+    }
+    // The last one does, but its report is too old by then.
+    assert_eq!(summary(&bench.rtp(0xdddd, [1, 2], 6_000)), [-1000, 1, 2]);
+    assert_eq!((bench.0.stats().rtcp_foreign, bench.0.stats().rtcp_received), (4, 0));
+}
+
+#[test]
 fn an_owner_who_never_polls_cannot_make_it_grow() {
     let mut bench = Bench::new();
     for i in 0..10_000 {
