@@ -25,7 +25,7 @@ const OUTSTANDING: usize = 4;
 const PATIENCE: Span = Span::from_secs(5);
 /// Answers in a row without a synchronized clock after which the server's earlier answers are dropped.
 const UNSYNCHRONIZED_ANSWERS: u32 = 3;
-/// The largest usable root distance (RFC 5905 section 7.2, MAXDIST).
+/// The largest usable root distance: MAXDIST of RFC 5905 section 7.2 is 1 s; ntpd takes 1.5 s, and so do we.
 const MAX_DISTANCE: Span = Span::from_millis(1_500);
 /// RFC 5905 section 7.2, MAXSTRAT: this and above is unsynchronized.
 const MAX_STRATUM: u8 = 16;

@@ -28,4 +28,4 @@ pub const PT_H264: u8 = 96;
 
 /// The largest payload we send, in bytes: seven transport stream packets. With RTP, UDP and IP headers
 /// it stays well below an Ethernet frame's 1500.
-pub const MAX_PAYLOAD: usize = mp2t::PACKETS_PER_DATAGRAM * mp2t::TS_PACKET;
+pub const MAX_PAYLOAD: usize = mp2t::PACKETS_PER_DATAGRAM * crate::mpegts::TS_PACKET;

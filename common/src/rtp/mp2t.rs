@@ -3,8 +3,7 @@
 //! The RTP timestamp of such a packet is its *transmission* instant on the media clock, not a capture
 //! time: those are in the PES headers inside. Muxing and demuxing live in `mpegts`.
 
-/// Bytes in a transport stream packet (ISO/IEC 13818-1 section 2.4.3.2).
-pub const TS_PACKET: usize = 188;
+use crate::mpegts::TS_PACKET;
 
 /// How many fit in a datagram without fragmentation on Ethernet.
 pub const PACKETS_PER_DATAGRAM: usize = 7;

@@ -95,7 +95,8 @@ impl MediaClock {
     #[must_use]
     pub fn at(self, mono: BoardTime) -> MediaTime {
         let ticks = i128::from(mono.as_nanos()) * i128::from(MEDIA_CLOCK_HZ);
-        let ticks = i64::try_from(ticks.div_euclid(1_000_000_000)).unwrap_or(i64::MAX / 2);
+        let ticks =
+            i64::try_from(ticks.div_euclid(1_000_000_000)).expect("a tick is longer than a nanosecond");
         MediaTime(ticks + i64::from(self.offset))
     }
 
@@ -106,7 +107,7 @@ impl MediaClock {
         let ticks = media.0.saturating_sub(i64::from(self.offset));
         let ns = (i128::from(ticks) * 1_000_000_000 + i128::from(MEDIA_CLOCK_HZ - 1))
             .div_euclid(i128::from(MEDIA_CLOCK_HZ));
-        BoardTime::from_nanos(i64::try_from(ns).unwrap_or(i64::MAX))
+        BoardTime::from_nanos(i64::try_from(ns).unwrap_or(if ns < 0 { i64::MIN } else { i64::MAX }))
     }
 }
 
@@ -175,6 +176,17 @@ mod tests {
             assert!((0..=11_112).contains(&error), "{ns}: {error}");
             assert_eq!(clock.at(back), clock.at(mono));
         }
+    }
+
+    #[test]
+    fn the_ends_of_time_saturate_on_their_own_side() {
+        let clock = MediaClock::new(u32::MAX);
+        for ns in [i64::MIN, i64::MAX] {
+            let back = clock.to_mono(clock.at(BoardTime::from_nanos(ns)));
+            assert!((back - BoardTime::from_nanos(ns)).abs() <= Span::from_nanos(11_112));
+        }
+        assert_eq!(clock.to_mono(MediaTime::from_ticks(i64::MIN)), BoardTime::from_nanos(i64::MIN));
+        assert_eq!(clock.to_mono(MediaTime::from_ticks(i64::MAX)), BoardTime::from_nanos(i64::MAX));
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! RFC 6184 payloads: each chunk of the input is a payload, its first byte says marker and loss.
 #![no_main]
 
-use framelock_common::rtp::h264::{Depacketizer, MAX_ACCESS_UNIT};
+use framelock_common::h264::MAX_ACCESS_UNIT;
+use framelock_common::rtp::h264::Depacketizer;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: &[u8]| {

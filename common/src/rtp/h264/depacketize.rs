@@ -3,12 +3,7 @@
 use thiserror::Error;
 
 use super::nal;
-
-/// The largest access unit that is put together, in bytes: more than an uncompressed 1080p picture. A
-/// sender that never ends one cannot take more.
-pub const MAX_ACCESS_UNIT: usize = 4 << 20;
-
-const START_CODE: [u8; 4] = [0, 0, 0, 1];
+use crate::h264::{MAX_ACCESS_UNIT, START_CODE};
 
 /// Why an access unit is damaged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]

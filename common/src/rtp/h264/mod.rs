@@ -9,7 +9,7 @@ mod depacketize;
 mod packetize;
 
 pub use assemble::{AccessUnit, AccessUnitAssembler};
-pub use depacketize::{Depacketizer, DepayError, MAX_ACCESS_UNIT};
+pub use depacketize::{Depacketizer, DepayError};
 pub use packetize::Packetizer;
 
 /// NAL unit types that matter here (ITU-T H.264 table 7-1, RFC 6184 table 1).

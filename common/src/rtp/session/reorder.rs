@@ -33,7 +33,8 @@ impl<B: AsRef<[u8]>> AsRef<[u8]> for Payload<B> {
 /// A received RTP packet in its place in the stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Packet<B = Vec<u8>> {
-    /// The unwrapped sequence number. Consecutive packets differ by one unless a gap was told between them.
+    /// The unwrapped sequence number. Consecutive packets differ by one unless a gap was told between them,
+    /// or events were dropped because nobody polled.
     pub sequence: u64,
     /// The unwrapped RTP timestamp in ticks, on the same scale as those of sender reports.
     pub timestamp: i64,
