@@ -79,9 +79,12 @@ fn explain(error: &toml::de::Error, text: &str, path: &Path) -> ConfigError {
     ConfigError::Unknown { path, line, what, found: found.to_owned(), nearest, known }
 }
 
-/// The one of `known` most like `found`, if it is alike at all: at most a third of it differs.
-fn nearest<'a>(found: &str, known: &'a [String]) -> Option<&'a str> {
-    let distance = |k: &str| edit_distance(&found.to_lowercase().replace('_', "-"), k);
+/// The one of `known` most like `found`, if it is alike at all: at most a third of it differs. Dashes
+/// and underscores count as the same.
+#[must_use]
+pub fn nearest<'a>(found: &str, known: &'a [String]) -> Option<&'a str> {
+    let plain = |name: &str| name.to_lowercase().replace('_', "-");
+    let distance = |k: &str| edit_distance(&plain(found), &plain(k));
     let (distance, best) = known.iter().map(|k| (distance(k), k)).min()?;
     (distance <= best.chars().count().max(found.chars().count()).div_ceil(3)).then_some(best)
 }

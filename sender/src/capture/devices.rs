@@ -145,7 +145,7 @@ impl From<Control> for ControlInfo {
         Self {
             name: control.name,
             kind: match control.kind {
-                ControlKind::Integer => "integer",
+                ControlKind::Integer | ControlKind::Integer64 => "integer",
                 ControlKind::Boolean => "boolean",
                 ControlKind::Menu | ControlKind::IntegerMenu => "menu",
                 ControlKind::Button => "button",
@@ -168,8 +168,14 @@ impl fmt::Display for DeviceInfo {
     /// Several lines: the camera, then its formats, then its controls, indented.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}  {} ({}, {})", self.path.display(), self.card, self.driver, self.bus_info)?;
-        for format in &self.formats {
+        let (usable, other): (Vec<_>, Vec<_>) =
+            self.formats.iter().partition(|format| format.format.is_some());
+        for format in usable {
             write!(f, "\n  {format}")?;
+        }
+        if !other.is_empty() {
+            let codes: Vec<_> = other.iter().map(|format| format.fourcc.as_str()).collect();
+            write!(f, "\n  cannot be taken: {}", codes.join(", "))?;
         }
         if !self.controls.is_empty() {
             write!(f, "\n  controls:")?;
@@ -183,10 +189,7 @@ impl fmt::Display for DeviceInfo {
 
 impl fmt::Display for FormatInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.format {
-            Some(format) => write!(f, "{format}:")?,
-            None => write!(f, "{} ({}; cannot be taken):", self.fourcc, self.description)?,
-        }
+        write!(f, "{}:", self.format.as_deref().unwrap_or(&self.fourcc))?;
         for (index, size) in self.sizes.iter().enumerate() {
             let before = if index > 0 && self.stepwise { " to " } else { " " };
             write!(f, "{before}{}x{}", size.width, size.height)?;
@@ -233,13 +236,22 @@ mod tests {
             card: "HD Webcam".into(),
             driver: "uvcvideo".into(),
             bus_info: "usb-1".into(),
-            formats: vec![FormatInfo {
-                fourcc: "YUYV".into(),
-                format: Some("yuyv".into()),
-                description: "YUYV 4:2:2".into(),
-                sizes: vec![SizeInfo { width: 640, height: 480, fps: vec![30.0, 29.97] }],
-                stepwise: false,
-            }],
+            formats: vec![
+                FormatInfo {
+                    fourcc: "YUYV".into(),
+                    format: Some("yuyv".into()),
+                    description: "YUYV 4:2:2".into(),
+                    sizes: vec![SizeInfo { width: 640, height: 480, fps: vec![30.0, 29.97] }],
+                    stepwise: false,
+                },
+                FormatInfo {
+                    fourcc: "UYVY".into(),
+                    format: None,
+                    description: "UYVY 4:2:2".into(),
+                    sizes: Vec::new(),
+                    stepwise: false,
+                },
+            ],
             controls: vec![ControlInfo {
                 name: "gain".into(),
                 kind: "integer",
@@ -254,7 +266,7 @@ mod tests {
             }],
         };
         let text = device.to_string();
-        let expected = "/dev/video0  HD Webcam (uvcvideo, usb-1)\n  yuyv: 640x480 (30, 29.97 fps)\n  controls:\n    \
+        let expected = "/dev/video0  HD Webcam (uvcvideo, usb-1)\n  yuyv: 640x480 (30, 29.97 fps)\n  cannot be taken: UYVY\n  controls:\n    \
                         gain = 12 (integer 0 to 255, default 64, inactive)";
         assert_eq!(text, expected);
         let json: serde_json::Value = serde_json::to_value(&device).unwrap();

@@ -18,6 +18,8 @@ const MENU_LIMIT: i64 = 128;
 pub enum ControlKind {
     /// A number.
     Integer,
+    /// A number that may take more than 32 bits.
+    Integer64,
     /// On or off.
     Boolean,
     /// One of a list of names.
@@ -95,25 +97,25 @@ impl Device {
         controls
     }
 
-    /// Sets control `id` to `value`.
+    /// Sets `control` to `value`; of one of 32 bits the low 32 are taken.
     ///
     /// # Errors
     /// The kernel's: `ERANGE`, `EINVAL` of a value that it does not take, `EBUSY` while grabbed,
     /// `EACCES` of a read-only one.
-    pub fn set_control(&self, id: u32, value: i64) -> io::Result<()> {
-        let mut control = sys::v4l2_ext_control { id, ..Plain::zeroed() };
-        match i32::try_from(value) {
-            Ok(value) => control.__bindgen_anon_1.value = value,
-            Err(_) => control.__bindgen_anon_1.value64 = value,
+    pub fn set_control(&self, control: &Control, value: i64) -> io::Result<()> {
+        let mut setting = sys::v4l2_ext_control { id: control.id, ..Plain::zeroed() };
+        if control.kind == ControlKind::Integer64 {
+            setting.__bindgen_anon_1.value64 = value;
+        } else {
+            setting.__bindgen_anon_1.value = value as i32;
         }
-        self.ext_control(vidioc::VIDIOC_S_EXT_CTRLS, &mut control)
+        self.ext_control(vidioc::VIDIOC_S_EXT_CTRLS, &mut setting)
     }
 
     fn describe(&self, query: &sys::v4l2_query_ext_ctrl) -> Option<Control> {
         let kind = match query.type_ {
-            sys::v4l2_ctrl_type_V4L2_CTRL_TYPE_INTEGER | sys::v4l2_ctrl_type_V4L2_CTRL_TYPE_INTEGER64 => {
-                ControlKind::Integer
-            }
+            sys::v4l2_ctrl_type_V4L2_CTRL_TYPE_INTEGER => ControlKind::Integer,
+            sys::v4l2_ctrl_type_V4L2_CTRL_TYPE_INTEGER64 => ControlKind::Integer64,
             sys::v4l2_ctrl_type_V4L2_CTRL_TYPE_BOOLEAN => ControlKind::Boolean,
             sys::v4l2_ctrl_type_V4L2_CTRL_TYPE_MENU => ControlKind::Menu,
             sys::v4l2_ctrl_type_V4L2_CTRL_TYPE_INTEGER_MENU => ControlKind::IntegerMenu,
@@ -143,7 +145,7 @@ impl Device {
         };
         let readable = query.flags & (sys::V4L2_CTRL_FLAG_WRITE_ONLY | sys::V4L2_CTRL_FLAG_HAS_PAYLOAD) == 0;
         if readable && !matches!(kind, ControlKind::Button | ControlKind::Other(_)) {
-            control.value = self.control_value(query);
+            control.value = self.control_value(&control);
         }
         if matches!(kind, ControlKind::Menu | ControlKind::IntegerMenu) {
             control.menu = self.menu(&control);
@@ -151,13 +153,17 @@ impl Device {
         Some(control)
     }
 
-    fn control_value(&self, query: &sys::v4l2_query_ext_ctrl) -> Option<i64> {
-        let mut control = sys::v4l2_ext_control { id: query.id, ..Plain::zeroed() };
-        self.ext_control(vidioc::VIDIOC_G_EXT_CTRLS, &mut control).ok()?;
-        let wide = query.type_ == sys::v4l2_ctrl_type_V4L2_CTRL_TYPE_INTEGER64;
+    fn control_value(&self, control: &Control) -> Option<i64> {
+        let mut setting = sys::v4l2_ext_control { id: control.id, ..Plain::zeroed() };
+        self.ext_control(vidioc::VIDIOC_G_EXT_CTRLS, &mut setting).ok()?;
         // SAFETY: any bytes are a value of the integer members of this union.
-        let (value, value64) = unsafe { (control.__bindgen_anon_1.value, control.__bindgen_anon_1.value64) };
-        Some(if wide { value64 } else { i64::from(value) })
+        let (value, value64) = unsafe { (setting.__bindgen_anon_1.value, setting.__bindgen_anon_1.value64) };
+        Some(match control.kind {
+            ControlKind::Integer64 => value64,
+            // Bits have no sign.
+            ControlKind::Bitmask => i64::from(value.cast_unsigned()),
+            _ => i64::from(value),
+        })
     }
 
     fn menu(&self, control: &Control) -> Vec<(i64, String)> {

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use framelock_common::config::nearest;
 use framelock_v4l2::{Control, ControlKind, Device};
 
 use crate::capture::{CaptureConfig, CaptureError, ControlValue};
@@ -24,10 +25,10 @@ pub(crate) fn apply(device: &Device, path: &Path, config: &CaptureConfig) -> Res
         let control = known
             .iter()
             .find(|control| control.name == **name)
-            .ok_or_else(|| error(name, format!("there is none; it has {}", names(&known))))?;
+            .ok_or_else(|| error(name, format!("there is none; {}", alternative(name, &known))))?;
         let number = resolve(control, value).map_err(|what| error(name, what))?;
         device
-            .set_control(control.id, number)
+            .set_control(control, number)
             .map_err(|source| error(name, format!("cannot be set to {value}: {source}")))?;
     }
     Ok(())
@@ -57,13 +58,13 @@ fn resolve(control: &Control, value: &ControlValue) -> Result<i64, String> {
                 None => wrong(format!("it has {}", entries(control))),
             }
         }
-        (ControlKind::Integer | ControlKind::Bitmask, ControlValue::Integer(number))
-            if (control.minimum..=control.maximum).contains(number)
-                || control.kind == ControlKind::Bitmask =>
-        {
+        (
+            ControlKind::Integer | ControlKind::Integer64 | ControlKind::Bitmask,
+            ControlValue::Integer(number),
+        ) if (control.minimum..=control.maximum).contains(number) || control.kind == ControlKind::Bitmask => {
             Ok(*number)
         }
-        (ControlKind::Integer | ControlKind::Bitmask, _) => {
+        (ControlKind::Integer | ControlKind::Integer64 | ControlKind::Bitmask, _) => {
             wrong(format!("it is a number from {} to {}", control.minimum, control.maximum))
         }
     }
@@ -74,9 +75,13 @@ fn entries(control: &Control) -> String {
     entries.join(", ")
 }
 
-fn names(controls: &[Control]) -> String {
-    let names: Vec<_> = controls.iter().map(|control| control.name.as_str()).collect();
-    if names.is_empty() { "none at all".to_owned() } else { names.join(", ") }
+/// What to do about a name that no control has.
+fn alternative(name: &str, known: &[Control]) -> String {
+    let names: Vec<_> = known.iter().map(|control| control.name.clone()).collect();
+    match nearest(name, &names) {
+        Some(nearest) => format!("did you mean \"{nearest}\"?"),
+        None => "\"framelock-sender devices\" lists them".to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -117,6 +122,16 @@ mod tests {
         ] {
             assert_eq!(resolve(&control(kind), &value), Ok(number), "{kind:?}");
         }
+    }
+
+    #[test]
+    fn a_wrong_name_gets_the_nearest_one() {
+        let known =
+            [control(ControlKind::Menu), Control { name: "gain".into(), ..control(ControlKind::Integer) }];
+        assert_eq!(alternative("power_line_freqency", &known), "did you mean \"power_line_frequency\"?");
+        assert_eq!(alternative("Gain", &known), "did you mean \"gain\"?");
+        assert_eq!(alternative("zoom", &known), "\"framelock-sender devices\" lists them");
+        assert!(alternative("zoom", &[]).contains("devices"));
     }
 
     #[test]

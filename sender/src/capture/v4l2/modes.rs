@@ -92,7 +92,7 @@ pub(crate) fn choose(camera: &impl Modes, config: &CaptureConfig) -> Result<Choi
             let size_distance = choice.size.pixels().abs_diff(preferred.pixels());
             (size_distance, slowness(choice.rate, config.rate), cost(choice.format))
         })
-        .ok_or_else(|| list(camera, &formats))
+        .ok_or_else(|| list(camera, &formats, config.size))
 }
 
 /// How far `rate` stays below the wanted one, in 1/1000 Hz; what is close enough counts as the same.
@@ -169,25 +169,21 @@ pub(crate) fn is_close(a: FrameRate, b: FrameRate) -> bool {
     millihertz(a).abs_diff(millihertz(b)) * 100 <= millihertz(b)
 }
 
-/// What a camera can do, for people: `yuyv 640x480 (30), 320x240 (30); mjpeg 1280x720 (30)`.
-fn list(camera: &impl Modes, formats: &[(Format, FourCc)]) -> String {
-    let describe = |&(format, fourcc): &(Format, FourCc)| match camera.sizes(fourcc) {
-        Sizes::Unknown => format!("{format} in sizes that it does not tell"),
-        Sizes::Stepwise { min, max, .. } => format!("{format} {}x{} to {}x{}", min.0, min.1, max.0, max.1),
-        Sizes::Discrete(sizes) => {
-            let more = if sizes.len() > LISTED_SIZES { ", ..." } else { "" };
-            let sizes: Vec<_> = sizes
-                .into_iter()
-                .take(LISTED_SIZES)
-                .map(|(width, height)| {
-                    let rates = rates(camera.intervals(fourcc, width, height));
-                    format!("{width}x{height}{rates}")
-                })
-                .collect();
-            format!("{format} {}{more}", sizes.join(", "))
+/// What a camera can do, for people, as far as it answers what was asked for: the rates at the wanted
+/// size where it has that, `yuyv 640x480 at 30, 15 fps`; else its sizes,
+/// `yuyv 640x480 up to 30 fps, 320x240 up to 30 fps; mjpeg 1280x720 up to 30 fps`.
+fn list(camera: &impl Modes, formats: &[(Format, FourCc)], wanted: Option<Size>) -> String {
+    let has_size = |fourcc: FourCc| wanted.is_some() && pick_size(camera.sizes(fourcc), wanted).is_some();
+    let with_size: Vec<_> = formats.iter().filter(|(_, fourcc)| has_size(*fourcc)).collect();
+    let described: Vec<_> = match wanted.filter(|_| !with_size.is_empty()) {
+        Some(size) => {
+            let describe = |&&(format, fourcc): &&(Format, FourCc)| {
+                format!("{format} {size}{}", rates(camera.intervals(fourcc, size.width, size.height)))
+            };
+            with_size.iter().map(describe).collect()
         }
+        None => formats.iter().map(|&(format, fourcc)| list_sizes(camera, format, fourcc)).collect(),
     };
-    let described: Vec<_> = formats.iter().map(describe).collect();
     if described.is_empty() {
         let others: Vec<_> = camera.formats().iter().map(|format| format.fourcc.to_string()).collect();
         return format!(
@@ -195,22 +191,42 @@ fn list(camera: &impl Modes, formats: &[(Format, FourCc)]) -> String {
             others.join(", ")
         );
     }
-    format!("{} (frames per second in parentheses)", described.join("; "))
+    described.join("; ")
 }
 
-/// ` (30, 15)`, or nothing where the camera does not tell.
-fn rates(intervals: Intervals) -> String {
-    let rate = |interval| rate_of(interval).map(|rate| rate.to_string());
-    match intervals {
-        Intervals::Unknown => String::new(),
-        Intervals::Discrete(intervals) => {
-            let rates: Vec<_> = intervals.into_iter().filter_map(rate).collect();
-            format!(" ({})", rates.join(", "))
-        }
-        Intervals::Range { min, max } => {
-            rate(max).zip(rate(min)).map_or_else(String::new, |(from, to)| format!(" ({from} to {to})"))
+fn list_sizes(camera: &impl Modes, format: Format, fourcc: FourCc) -> String {
+    match camera.sizes(fourcc) {
+        Sizes::Unknown => format!("{format} in sizes that it does not tell"),
+        Sizes::Stepwise { min, max, .. } => format!("{format} {}x{} to {}x{}", min.0, min.1, max.0, max.1),
+        Sizes::Discrete(sizes) => {
+            let more = if sizes.len() > LISTED_SIZES { ", ..." } else { "" };
+            let describe = |(width, height): (u32, u32)| {
+                let fastest = offered(camera.intervals(fourcc, width, height))
+                    .into_iter()
+                    .max_by_key(|r| millihertz(*r));
+                let rate = fastest.map_or_else(String::new, |rate| format!(" up to {rate} fps"));
+                format!("{width}x{height}{rate}")
+            };
+            let sizes: Vec<_> = sizes.into_iter().take(LISTED_SIZES).map(describe).collect();
+            format!("{format} {}{more}", sizes.join(", "))
         }
     }
+}
+
+/// The rates in a list, or the ends of a range.
+fn offered(intervals: Intervals) -> Vec<FrameRate> {
+    match intervals {
+        Intervals::Unknown => Vec::new(),
+        Intervals::Discrete(intervals) => intervals.into_iter().filter_map(rate_of).collect(),
+        Intervals::Range { min, max } => [max, min].into_iter().filter_map(rate_of).collect(),
+    }
+}
+
+/// ` at 30, 15 fps`, or nothing where the camera does not tell.
+fn rates(intervals: Intervals) -> String {
+    let between = if matches!(intervals, Intervals::Range { .. }) { " to " } else { ", " };
+    let rates: Vec<_> = offered(intervals).iter().map(FrameRate::to_string).collect();
+    if rates.is_empty() { String::new() } else { format!(" at {} fps", rates.join(between)) }
 }
 
 #[cfg(test)]
@@ -336,9 +352,10 @@ mod tests {
     #[test]
     fn what_is_impossible_lists_what_is_possible() {
         let list = choose(&webcam(), &config(Some("1920x1080"), None)).unwrap_err();
-        assert!(list.starts_with("mjpeg 1280x720 (30, 15), 640x480 (30, 15); yuyv 640x480"), "{list}");
-        let list = choose(&webcam(), &config(None, Some(60))).unwrap_err();
-        assert!(list.contains("(30, 15)"), "{list}");
+        let expected = "mjpeg 1280x720 up to 30 fps, 640x480 up to 30 fps; yuyv 640x480 up to 30 fps, 320x240 up to 30 fps";
+        assert_eq!(list, expected);
+        let list = choose(&webcam(), &config(Some("1280x720"), Some(60))).unwrap_err();
+        assert_eq!(list, "mjpeg 1280x720 at 30, 15 fps");
         let bayer = ListedCamera(vec![(b"BA81", sizes(&[(640, 480)]), hz(&[30]))]);
         let list = choose(&bayer, &config(None, None)).unwrap_err();
         assert!(list.contains("only: BA81"), "{list}");
