@@ -342,9 +342,10 @@ impl Video {
     }
 }
 
+/// The memory that `event` holds: a frame's buffer may be larger than the frame.
 fn size(event: &TsEvent) -> usize {
     match event {
-        TsEvent::AccessUnit { data, .. } => data.len(),
+        TsEvent::AccessUnit { data, .. } => data.capacity(),
         TsEvent::Problem(_) => 0,
     }
 }

@@ -293,6 +293,23 @@ fn events_that_nobody_polls_are_dropped_oldest_first_and_counted() {
 }
 
 #[test]
+fn what_waits_is_bounded_by_what_it_occupies() {
+    // After a large frame the next one's buffer is as large, however little comes.
+    let (packets, _) = stream(&[1_000_000, 10].repeat(40), 0, false);
+    let mut demuxer = Demuxer::new();
+    for packet in &packets {
+        demuxer.push(packet, meta(0));
+    }
+    let mut occupied = 0;
+    while let Some(event) = demuxer.poll() {
+        if let TsEvent::AccessUnit { data, .. } = event {
+            occupied += data.capacity();
+        }
+    }
+    assert!((16 << 20..=32 << 20).contains(&occupied), "{occupied}");
+}
+
+#[test]
 fn nothing_is_written_for_nothing_and_a_delimiter_is_not_doubled() {
     let mut muxer = Muxer::new(MuxConfig::default());
     let time = MediaTime::from_ticks(0);
