@@ -13,7 +13,7 @@ use crate::time::{BoardTime, Span, Utc};
 const STAGES: usize = 8;
 /// How far off a board's oscillator may be while nothing is measured. Crystals are sold as 20 to 50 ppm;
 /// heat and a badly calibrated counter come on top.
-const UNKNOWN_SKEW_PPB: i64 = 100_000;
+pub(super) const UNKNOWN_SKEW_PPB: i64 = 100_000;
 /// How far a measured rate may have wandered since it was measured.
 const WANDER_PPB: i64 = 5_000;
 /// No oscillator is further off, and no kernel slews faster (`MAXFREQ` of Linux): what differs by more

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use super::NtpError;
-use super::filter::{Filter, Sample, Verdict};
+use super::filter::{Filter, Sample, UNKNOWN_SKEW_PPB, Verdict};
 use super::ntp::{KissCode, Leap, Response};
 use super::{NtpConfig, ServerState, ServerStatus};
 use crate::time::{BoardTime, NtpTimestamp, Span};
@@ -252,7 +252,8 @@ fn sample(
     let receive = response.receive.to_utc(config.era_pivot);
     let held = response.transmit.to_utc(receive) - receive;
     let residual = response.precision()
-        + elapsed.mul_div(config.drift_ppb, 1_000_000_000)
+        // Our clock measured the round trip, at whatever rate it runs.
+        + elapsed.mul_div(config.drift_ppb.max(UNKNOWN_SKEW_PPB), 1_000_000_000)
         // Rounding of the timestamps and of the halves below.
         + Span::from_nanos(2);
     let delay = elapsed - held;

@@ -65,6 +65,36 @@ fn bound_is_honest_on_an_asymmetric_path() {
 }
 
 #[test]
+fn bound_covers_a_clock_of_unknown_rate_on_a_path_that_is_all_in_one_direction() {
+    let utc = Utc::from_unix_nanos(1_790_000_000_000_000_000);
+    let (start, path) = (BoardTime::from_nanos(0), Span::from_millis(200));
+    for drift_ppb in [-100_000, 0, 100_000] {
+        for (there, back) in [(path, Span::ZERO), (Span::ZERO, path)] {
+            let mut client = NtpClient::new(NtpConfig::new(1), 1);
+            let request = Request::parse(&client.poll_transmit(start).unwrap().datagram).unwrap().0;
+            let server = NtpTimestamp::from_utc(utc + there);
+            let response = Response {
+                stratum: 1,
+                precision: -30,
+                origin: request.transmit,
+                receive: server,
+                transmit: server,
+                ..Response::parse(&[0x24; 48]).unwrap()
+            };
+            let response = Response {
+                root_delay: NtpShort::default(),
+                root_dispersion: NtpShort::default(),
+                ..response
+            };
+            let round_trip = (there + back).mul_div(1_000_000_000 + drift_ppb, 1_000_000_000);
+            client.handle_response(0, &response.build(), start + round_trip).unwrap();
+            let found = client.mapping().unwrap().utc_at(start);
+            assert!((found.utc - utc).abs() <= found.uncertainty, "{drift_ppb} ppb: {found:?}");
+        }
+    }
+}
+
+#[test]
 fn bound_covers_a_server_that_is_wrong_within_its_own_bound() {
     assert_covered("wrong server", || Server {
         error: Span::from_millis(30),
