@@ -8,6 +8,10 @@ use super::nal::{NalType, find_start_code};
 /// Whole access units that may wait to be polled; more push out the oldest.
 const MAX_QUEUED: usize = 256;
 
+/// What is looked at in one go: bounds the memory beyond an access unit, and what is moved for each
+/// unit found.
+const PIECE: usize = 4 << 10;
+
 /// Splits an Annex B byte stream, given in pieces of any size, into access units by the rules of
 /// ITU-T H.264 section 7.4.1.2.3.
 ///
@@ -45,6 +49,10 @@ impl AccessUnitSplitter {
 
     /// Takes the next bytes of the stream.
     pub fn push(&mut self, data: &[u8]) {
+        data.chunks(PIECE).for_each(|piece| self.push_piece(piece));
+    }
+
+    fn push_piece(&mut self, data: &[u8]) {
         self.buf.extend_from_slice(data);
         while let Some(code) = find_start_code(&self.buf, self.scan) {
             let Some(&[header, first]) = self.buf.get(code + 3..code + 5) else {
@@ -204,12 +212,20 @@ mod tests {
     fn a_unit_without_end_is_dropped() {
         let mut splitter = AccessUnitSplitter::new();
         splitter.push(IDR);
-        for _ in 0..=MAX_ACCESS_UNIT / 4096 {
-            splitter.push(&[9; 4096]);
-            assert!(splitter.buf.len() <= MAX_ACCESS_UNIT + 4096);
+        for _ in 0..=MAX_ACCESS_UNIT / PIECE {
+            splitter.push(&[9; PIECE]);
+            assert!(splitter.buf.len() <= MAX_ACCESS_UNIT + PIECE);
         }
         splitter.push(&[P, P].concat());
         assert_eq!((splitter.dropped(), splitter.poll()), (1, Some(P.to_vec())));
+    }
+
+    #[test]
+    fn the_limit_holds_within_one_push_too() {
+        let mut splitter = AccessUnitSplitter::new();
+        splitter.push(&[IDR, &[9; MAX_ACCESS_UNIT + PIECE], P, P].concat());
+        assert_eq!((splitter.dropped(), splitter.poll()), (1, Some(P.to_vec())));
+        assert!(splitter.poll().is_none() && splitter.buf.len() < PIECE);
     }
 
     #[test]

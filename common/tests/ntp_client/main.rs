@@ -79,12 +79,9 @@ fn bound_covers_a_clock_of_unknown_rate_on_a_path_that_is_all_in_one_direction()
                 origin: request.transmit,
                 receive: server,
                 transmit: server,
-                ..Response::parse(&[0x24; 48]).unwrap()
-            };
-            let response = Response {
                 root_delay: NtpShort::default(),
                 root_dispersion: NtpShort::default(),
-                ..response
+                ..Response::parse(&[0x24; 48]).unwrap()
             };
             let round_trip = (there + back).mul_div(1_000_000_000 + drift_ppb, 1_000_000_000);
             client.handle_response(0, &response.build(), start + round_trip).unwrap();
