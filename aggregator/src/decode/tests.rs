@@ -135,7 +135,7 @@ mod real {
             demuxer.push(chunk, meta);
             std::iter::from_fn(|| demuxer.poll()).for_each(&mut take);
         }
-        demuxer.end_of_frame();
+        demuxer.flush();
         std::iter::from_fn(|| demuxer.poll()).for_each(&mut take);
         assert_eq!(frames.len(), 50);
         assert!(!times.is_sorted(), "the stream has B-frames");
