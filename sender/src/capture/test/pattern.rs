@@ -15,6 +15,8 @@ const GRAIN: usize = 1 << 13;
 pub(crate) struct Pattern {
     /// Smooth texture, 48 to 208, periodic in both directions.
     tile: Vec<u8>,
+    /// The same half-way to grey: full swings of chroma look like no camera.
+    chroma: Vec<u8>,
     /// Sensor grain around [`GRAIN_MIDDLE`].
     grain: Vec<u8>,
 }
@@ -24,7 +26,9 @@ const GRAIN_MIDDLE: u8 = 3;
 
 impl Pattern {
     pub(crate) fn new() -> Self {
-        Self { tile: texture(), grain: (0..GRAIN).map(|i| triangular(hash(i as u32))).collect() }
+        let tile = texture();
+        let chroma = tile.iter().map(|value| 64 + value / 2).collect();
+        Self { tile, chroma, grain: (0..GRAIN).map(|i| triangular(hash(i as u32))).collect() }
     }
 
     /// Draws frame `number` into all of `picture`.
@@ -35,32 +39,16 @@ impl Pattern {
         let frame = (number & 0xffff_ffff) as usize;
         let (luma, cb, cr) = picture.planes_mut();
         for (y, row) in luma.chunks_exact_mut(width).take(height).enumerate() {
-            self.draw_row(row, y + frame, 2 * frame);
+            draw_row(&self.tile, row, y + frame, 2 * frame);
             let start = hash((frame as u32).wrapping_mul(0x9e37_79b9) ^ y as u32) as usize % GRAIN;
             self.add_grain(row, start);
         }
         for y in 0..chroma_height {
             let row = y * chroma_width..(y + 1) * chroma_width;
-            self.draw_row(&mut cb[row.clone()], (y + frame) / 2, frame);
-            self.draw_row(&mut cr[row], (y + frame) / 2 + TILE / 2, frame + TILE / 3);
-        }
-        // Half-way to grey: full swings of chroma look like no camera.
-        for chroma in cb.iter_mut().chain(cr.iter_mut()) {
-            *chroma = 64 + *chroma / 2;
+            draw_row(&self.chroma, &mut cb[row.clone()], (y + frame) / 2, frame);
+            draw_row(&self.chroma, &mut cr[row], (y + frame) / 2 + TILE / 2, frame + TILE / 3);
         }
         draw_ball(luma, width, height, frame);
-    }
-
-    fn draw_row(&self, row: &mut [u8], tile_row: usize, offset: usize) {
-        let start = (tile_row % TILE) * TILE;
-        let tile = &self.tile[start..start + TILE];
-        let (mut x, mut from) = (0, offset % TILE);
-        while x < row.len() {
-            let length = (TILE - from).min(row.len() - x);
-            row[x..x + length].copy_from_slice(&tile[from..from + length]);
-            x += length;
-            from = 0;
-        }
     }
 
     fn add_grain(&self, row: &mut [u8], start: usize) {
@@ -73,6 +61,19 @@ impl Pattern {
             }
             from += part.len();
         }
+    }
+}
+
+/// Fills `row` with a row of `tile`, from `offset` on and round again.
+fn draw_row(tile: &[u8], row: &mut [u8], tile_row: usize, offset: usize) {
+    let start = (tile_row % TILE) * TILE;
+    let tile = &tile[start..start + TILE];
+    let (mut x, mut from) = (0, offset % TILE);
+    while x < row.len() {
+        let length = (TILE - from).min(row.len() - x);
+        row[x..x + length].copy_from_slice(&tile[from..from + length]);
+        x += length;
+        from = 0;
     }
 }
 
