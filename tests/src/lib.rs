@@ -7,4 +7,6 @@
 pub mod packets;
 pub mod process;
 pub mod relay;
+pub mod rig;
+pub mod usage;
 pub mod video;
