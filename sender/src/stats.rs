@@ -59,6 +59,8 @@ pub struct Counters {
     pub capture_lost: Counter,
     pub capture_errors: Counter,
     pub capture_malformed: Counter,
+    /// Frames whose driver's timestamp was of another clock; they carry the time they were fetched.
+    pub capture_bad_timestamps: Counter,
     pub capture_restarts: Counter,
     pub capture_skipped: Counter,
     pub encoded: Counter,
@@ -90,6 +92,7 @@ impl Counters {
         self.capture_lost.set(counts.lost);
         self.capture_errors.set(counts.errors);
         self.capture_malformed.set(counts.malformed);
+        self.capture_bad_timestamps.set(counts.bad_timestamps);
         self.capture_restarts.set(counts.restarts);
     }
 }
@@ -113,6 +116,8 @@ pub struct Snapshot {
     pub capture_errors: u64,
     /// Frames that could not be decoded.
     pub capture_malformed: u64,
+    /// Frames whose driver's timestamp was of another clock.
+    pub capture_bad_timestamps: u64,
     /// Times that the camera was started again.
     pub capture_restarts: u64,
     /// Captured frames replaced by a newer one before the encoder came for them.
@@ -175,6 +180,7 @@ impl Snapshot {
             capture_lost: counters.capture_lost.get(),
             capture_errors: counters.capture_errors.get(),
             capture_malformed: counters.capture_malformed.get(),
+            capture_bad_timestamps: counters.capture_bad_timestamps.get(),
             capture_restarts: counters.capture_restarts.get(),
             capture_skipped: counters.capture_skipped.get(),
             encoded: counters.encoded.get(),
@@ -231,6 +237,7 @@ impl fmt::Display for Summary<'_> {
             ("lost by the camera", since(|s| s.capture_lost)),
             ("damaged", since(|s| s.capture_errors)),
             ("undecodable", since(|s| s.capture_malformed)),
+            ("without a usable timestamp", since(|s| s.capture_bad_timestamps)),
             ("camera restarts", since(|s| s.capture_restarts)),
             ("skipped before encoding", since(|s| s.capture_skipped)),
             ("not encoded", since(|s| s.encode_failed)),
