@@ -6,8 +6,9 @@ use framelock_v4l2::TimestampSource;
 
 /// How old a frame may be when it is fetched; an older timestamp is of another clock.
 const OLDEST: i64 = 5_000_000_000;
-/// How far ahead of now a timestamp may lie: rounding to microseconds.
-const AHEAD: i64 = 2_000;
+/// How far ahead of now a timestamp may lie, beside a period: rounding, and a driver that hands a frame
+/// out before the end that it stamps it with, as vivid does.
+const AHEAD: i64 = 2_000_000;
 
 /// Half-width of the error of an interrupt handler's timestamp.
 const INTERRUPT_JITTER: Span = Span::from_micros(200);
@@ -30,7 +31,8 @@ pub(crate) struct Stamp {
 /// kernel's `CLOCK_MONOTONIC`. Where the timestamp cannot be of that clock, a frame counts as taken
 /// when it was fetched, give or take a `period`.
 pub(crate) fn stamp(driver: &str, source: TimestampSource, timestamp: i64, now: i64, period: Span) -> Stamp {
-    let sane = (now.saturating_sub(OLDEST)..=now.saturating_add(AHEAD)).contains(&timestamp);
+    let latest = now.saturating_add(period.as_nanos()).saturating_add(AHEAD);
+    let sane = (now.saturating_sub(OLDEST)..=latest).contains(&timestamp);
     let known = |kind, jitter| Stamp { kernel: timestamp, kind, jitter, made_up: false };
     match source {
         // uvcvideo says "start of exposure" and means the first payload that reached the host.
@@ -60,9 +62,15 @@ mod tests {
     }
 
     #[test]
+    fn a_frame_may_be_handed_out_before_its_end() {
+        let early = stamp("vivid", TimestampSource::EndOfFrame, NOW + 30_000_000, NOW, PERIOD);
+        assert_eq!((early.kernel, early.kind), (NOW + 30_000_000, CaptureKind::EndOfFrame));
+    }
+
+    #[test]
     fn a_timestamp_of_another_clock_is_not_believed() {
         for timestamp in
-            [0, i64::MAX, i64::MIN, NOW + 3_000_000, NOW - 6_000_000_000, 1_790_000_000_000_000_000]
+            [0, i64::MAX, i64::MIN, NOW + 36_000_000, NOW - 6_000_000_000, 1_790_000_000_000_000_000]
         {
             let stamp = stamp("vivid", TimestampSource::EndOfFrame, timestamp, NOW, PERIOD);
             let expected = Stamp { kernel: NOW, kind: CaptureKind::Unknown, jitter: PERIOD, made_up: true };
