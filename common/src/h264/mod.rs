@@ -10,12 +10,10 @@
 mod inspect;
 mod nal;
 pub mod sei;
-mod split;
 
 pub use inspect::{AccessUnitInfo, FrameRate, FrameType, Inspector, SpsInfo, inspect};
 pub use nal::{NalType, NalUnits, START_CODE, nal_units};
 pub use sei::{SeiTime, insert_sei};
-pub use split::AccessUnitSplitter;
 
 /// The largest access unit this crate assembles; a longer one is dropped and counted.
 ///

@@ -60,13 +60,6 @@ impl NalType {
     pub const fn is_vcl(self) -> bool {
         matches!(self, Self::Slice | Self::Partition(_) | Self::Idr)
     }
-
-    /// Whether a first unit of this type after a picture's slices begins a new access unit
-    /// (ITU-T H.264 section 7.4.1.2.3).
-    #[must_use]
-    pub(super) const fn starts_access_unit(self) -> bool {
-        matches!(self, Self::AccessUnitDelimiter | Self::Sps | Self::Pps | Self::Sei | Self::Other(14..=18))
-    }
 }
 
 /// The NAL units of `annex_b`, without start codes and trailing zeros; empty ones are left out.

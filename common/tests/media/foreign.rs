@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use framelock_common::h264::{AccessUnitSplitter, FrameType, Inspector, nal_units};
+use framelock_common::h264::{FrameType, Inspector};
 use framelock_common::mpegts::{Demuxer, TS_PACKET};
 use tempfile::TempDir;
 
@@ -176,35 +176,4 @@ fn frame_types_and_sizes_are_those_of_a_decoder() {
         let found: String = found.iter().map(|(_, kind)| FrameType::as_str(*kind)).collect();
         assert_eq!(found, types_by_ffprobe(&target), "{size} {options:?}");
     }
-}
-
-#[test]
-fn a_raw_stream_is_split_into_the_same_frames() {
-    let dir = TempDir::new().expect("a temporary directory");
-    for options in [&["-bf", "2"][..], &["-bf", "0", "-slices", "4"], &["-bf", "0", "-x264-params", "aud=1"]]
-    {
-        let target = file(&dir, "raw.h264");
-        encode(&target, "320x240", 60, options);
-        let sizes: Vec<usize> = probe_raw(&target);
-        let mut splitter = AccessUnitSplitter::new();
-        let data = std::fs::read(&target).expect("the stream was just written");
-        let mut units = Vec::new();
-        for piece in data.chunks(777) {
-            splitter.push(piece);
-            units.extend(std::iter::from_fn(|| splitter.poll()));
-        }
-        splitter.end_of_frame();
-        units.extend(std::iter::from_fn(|| splitter.poll()));
-        assert_eq!(units.concat(), data);
-        assert_eq!(units.iter().map(Vec::len).collect::<Vec<_>>(), sizes, "{options:?}");
-        assert!(units.iter().all(|unit| nal_units(unit).count() >= 1));
-    }
-}
-
-/// Sizes of the access units of a raw H.264 file; it has no times.
-fn probe_raw(target: &Path) -> Vec<usize> {
-    let args = ["-v", "error", "-show_entries", "packet=size", "-of", "csv=p=0"];
-    let output = run("ffprobe", &[&args[..], &[path(target)]].concat());
-    let text = String::from_utf8(output.stdout).expect("ffprobe writes UTF-8");
-    text.lines().filter_map(|line| line.trim_end_matches(',').parse().ok()).collect()
 }

@@ -3,12 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use framelock_common::clock::ClockState;
-use framelock_common::h264::{AccessUnitSplitter, Inspector, insert_sei, sei};
+use framelock_common::h264::{Inspector, insert_sei, sei};
 use framelock_common::mpegts::{Demuxer, MuxConfig, Muxer, TS_PACKET};
 use framelock_common::time::{MediaTime, Span, Utc, UtcEstimate};
 use tempfile::TempDir;
 
-use crate::tools::{Frame, META, Probed, demux, drain, encode, path, pictures, probe, run, run_silent};
+use crate::tools::{
+    Frame, META, Probed, demux, drain, encode, path, pictures, probe, probe_raw, run, run_silent,
+};
 
 /// 2026-09-21T14:13:20Z, and a value that needs every digit.
 const CAPTURE: i64 = 1_790_000_000_123_456_789;
@@ -18,10 +20,16 @@ const FRAME: i64 = 3_000;
 fn units(dir: &TempDir, size: &str, options: &[&str]) -> (PathBuf, Vec<Vec<u8>>) {
     let target = dir.path().join("source.h264");
     encode(&target, size, 60, options);
-    let mut splitter = AccessUnitSplitter::new();
-    splitter.push(&std::fs::read(&target).expect("the stream was just written"));
-    splitter.end_of_frame();
-    (target, std::iter::from_fn(|| splitter.poll()).collect())
+    let stream = std::fs::read(&target).expect("the stream was just written");
+    let mut rest = stream.as_slice();
+    let mut unit = |size| {
+        let (unit, after) = rest.split_at(size);
+        rest = after;
+        unit.to_vec()
+    };
+    let units = probe_raw(&target).into_iter().map(&mut unit).collect();
+    assert!(rest.is_empty(), "ffprobe's packets are the whole stream");
+    (target, units)
 }
 
 fn estimate(index: usize) -> UtcEstimate {

@@ -138,3 +138,11 @@ pub(crate) fn pictures(file: &Path) -> Vec<String> {
     let digest = |line: &str| line.rsplit(',').next().map(|digest| digest.trim().to_owned());
     text.lines().filter(|line| !line.starts_with('#')).filter_map(digest).collect()
 }
+
+/// Sizes of the access units of a raw H.264 file; it has no times.
+pub(crate) fn probe_raw(target: &Path) -> Vec<usize> {
+    let args = ["-v", "error", "-show_entries", "packet=size", "-of", "csv=p=0"];
+    let output = run("ffprobe", &[&args[..], &[path(target)]].concat());
+    let text = String::from_utf8(output.stdout).expect("ffprobe writes UTF-8");
+    text.lines().filter_map(|line| line.trim_end_matches(',').parse().ok()).collect()
+}

@@ -1,7 +1,7 @@
-//! Annex B streams: NAL units, parameter sets, slice headers, SEI times, access unit boundaries.
+//! Annex B streams: NAL units, parameter sets, slice headers, SEI times.
 #![no_main]
 
-use framelock_common::h264::{AccessUnitSplitter, Inspector, insert_sei, nal_units};
+use framelock_common::h264::{Inspector, insert_sei, nal_units};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: &[u8]| {
@@ -10,12 +10,4 @@ fuzz_target!(|input: &[u8]| {
     let mut out = Vec::new();
     insert_sei(input, &[0, 0, 0, 1, 6, 0x80], &mut out);
     assert!(nal_units(&out).count() <= nal_units(input).count() + 1);
-
-    let mut splitter = AccessUnitSplitter::new();
-    for piece in input.chunks(97) {
-        splitter.push(piece);
-        while let Some(unit) = splitter.poll() {
-            let _ = inspector.inspect(&unit);
-        }
-    }
 });
