@@ -30,6 +30,8 @@ impl<T> Slot<T> {
             return Some(item);
         }
         let replaced = state.item.replace(item);
+        // Whoever wakes up wants the lock: let go of it first.
+        drop(state);
         self.changed.notify_one();
         replaced
     }
