@@ -257,6 +257,12 @@ impl CaptureError {
     pub const fn is_recoverable(&self) -> bool {
         matches!(self, Self::Timeout { .. } | Self::Unplugged { .. } | Self::Stream { .. })
     }
+
+    /// Whether what was asked for cannot be, and only asking for something else helps.
+    #[must_use]
+    pub const fn is_wrong_input(&self) -> bool {
+        matches!(self, Self::Settings(_) | Self::Unsupported { .. } | Self::Control { .. })
+    }
 }
 
 /// Opens `spec` and starts it.

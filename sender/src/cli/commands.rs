@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::Failure;
 use super::args::{ClockArgs, RunArgs};
-use crate::capture::{CaptureError, devices};
+use crate::capture::devices;
 use crate::clock::{self, BoardClock, Measurement};
 use crate::config::Options;
 use crate::encode::EncodeError;
@@ -20,12 +20,16 @@ pub(super) fn run(args: RunArgs, log_format: Option<LogFormat>) -> Result<(), Fa
     let options = args.options(log_format).map_err(|error| Failure::Input(error.into()))?;
     let settings = options.settle(&host_name()).map_err(|error| Failure::Input(error.into()))?;
     logging::init(settings.log_format).map_err(|error| Failure::Input(error.into()))?;
-    pipeline::run(&settings).map_err(|error| match error {
-        RunError::Capture(CaptureError::Settings(_)) | RunError::Encode(EncodeError::Settings { .. }) => {
-            Failure::Input(error.into())
-        }
+    pipeline::run(&settings).map_err(failure)
+}
+
+/// What a camera or encoder cannot do was wrongly asked for; the rest went wrong.
+fn failure(error: RunError) -> Failure {
+    match error {
+        RunError::Capture(error) if error.is_wrong_input() => Failure::Input(error.into()),
+        RunError::Encode(error @ EncodeError::Settings { .. }) => Failure::Input(error.into()),
         other => Failure::Running(other.into()),
-    })
+    }
 }
 
 pub(super) fn validate(file: &Path) -> Result<(), Failure> {
@@ -115,4 +119,34 @@ fn print(text: &str) -> Result<(), Failure> {
 fn host_name() -> String {
     let name = rustix::system::uname();
     name.nodename().to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::capture::CaptureError;
+
+    #[test]
+    fn what_a_camera_cannot_do_is_wrong_input_and_what_it_does_not_do_is_a_failure() {
+        let path = || PathBuf::from("/dev/video0");
+        let text = || "x".to_owned();
+        let wrong = [
+            CaptureError::Unsupported { path: path(), wanted: text(), possible: text() },
+            CaptureError::Control { path: path(), control: text(), what: text() },
+            CaptureError::Settings(text()),
+        ];
+        for error in wrong {
+            assert!(matches!(failure(error.into()), Failure::Input(_)));
+        }
+        let failed = [
+            CaptureError::Missing { path: path(), present: text() },
+            CaptureError::Busy { path: path() },
+            CaptureError::Device { path: path(), what: "x", source: io::ErrorKind::Other.into() },
+        ];
+        for error in failed {
+            assert!(matches!(failure(error.into()), Failure::Running(_)));
+        }
+    }
 }

@@ -58,7 +58,7 @@ fn encode(
     let counters = &shared.counters;
     let force_key = shared.force_key.swap(false, Ordering::Relaxed);
     let before = BoardClock::thread_cpu();
-    let frame = encoder.encode(&raw.picture, force_key);
+    let frame = encoder.encode(&raw.picture, raw.origin.mono, force_key);
     let after = BoardClock::thread_cpu();
     counters.encoder_cpu.set(counters.encoder_cpu.get() + (after - before));
     counters.encode_cpu.set(after);
