@@ -107,6 +107,18 @@ impl Encoder {
         Ok(Self { config, encoder, cadence: Cadence::new(config.rate, config.keyframe_interval) })
     }
 
+    /// Makes the encoder one for pictures of this kind if it is not: a camera that was plugged in again may
+    /// deliver others than before. The first frame after a change is an IDR frame.
+    ///
+    /// # Errors
+    /// When such pictures cannot be encoded; the encoder is then what it was.
+    pub fn fit(&mut self, size: Size, full_range: bool) -> Result<(), EncodeError> {
+        if (self.config.size, self.config.full_range) != (size, full_range) {
+            *self = Self::new(EncodeConfig { size, full_range, ..self.config })?;
+        }
+        Ok(())
+    }
+
     /// Encodes `picture`, which was taken at `mono`; `force_key` makes it an IDR frame. The first one and
     /// one in every key frame interval are IDR frames anyway.
     ///
