@@ -8,6 +8,8 @@
 mod convert;
 pub mod devices;
 mod file;
+#[doc(hidden)]
+pub mod fuzz;
 mod jpeg;
 mod pace;
 mod parameter_sets;
