@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`spec`](SourceSpec) | how a source is written |
 //! | `rtp_port`, `rtp_stream` | RTP and RTCP of many senders on one port: who owns which camera, sessions, feedback |
+//! | `probation` | what an RTP stream must show before it is listened to |
 //! | `ts_port` | MPEG-TS straight in UDP |
 //! | `unit` | payloads to access units |
 //! | `pipeline`, `gate`, `reorder` | access units to frames: good or not, capture time, presentation order |
@@ -16,6 +17,7 @@ mod gate;
 mod owner;
 pub mod pcap;
 mod pipeline;
+mod probation;
 mod reorder;
 mod rtp_port;
 mod rtp_stream;

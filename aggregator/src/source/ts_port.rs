@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use framelock_common::mpegts::PacketMeta;
 use framelock_common::time::HostTime;
 
-use super::owner::{Ruling, rule};
+use super::owner::{Owner, Ruling, rule};
 use super::pipeline::{FramePipeline, Sink, StreamOutput};
 use super::unit::{UnitAssembler, UnitEvent};
 use super::{BROKEN_AFTER, Datagram, DownReason, PortEvent, StreamStatus};
@@ -16,8 +16,6 @@ use crate::timestamp::HostClock;
 #[derive(Debug, Default)]
 pub struct TsPort {
     sender: Option<Sender>,
-    /// Another sender that may have come in the place of ours: its address and when it was first heard.
-    stranger: Option<(SocketAddr, HostTime)>,
     number: u64,
     up: bool,
     refused: u64,
@@ -30,6 +28,8 @@ pub struct TsPort {
 struct Sender {
     address: SocketAddr,
     last: HostTime,
+    /// When it last gave a good frame, or was first heard.
+    productive: HostTime,
     packets: u64,
     bytes: u64,
     units: UnitAssembler,
@@ -65,9 +65,13 @@ impl TsPort {
         sender.bytes += data.len() as u64;
         let meta = PacketMeta { rtp_timestamp: None, arrival };
         sender.units.handle_ts(data, meta, &mut self.units);
+        let before = sender.pipeline.stats().good;
         for event in self.units.drain(..) {
             let mut sink = Sink { host, number: &mut self.number, out: &mut self.outputs };
             sender.pipeline.handle(event, &mut sink);
+        }
+        if sender.pipeline.stats().good != before {
+            sender.productive = sender.last;
         }
         self.emit();
     }
@@ -97,26 +101,19 @@ impl TsPort {
             if owner.address == from {
                 return true;
             }
-            let first = match self.stranger {
-                Some((address, first)) if address == from => first,
-                _ => {
-                    self.stranger = Some((from, now));
-                    now
-                }
-            };
-            match rule(owner.last, first, now) {
-                Ruling::Take => {}
-                Ruling::Wait | Ruling::Refuse => return false,
+            let owner = Owner { heard: owner.last, productive: owner.productive };
+            if rule(owner, now, now) != Ruling::Take {
+                return false;
             }
         }
         if let Some(mut old) = self.sender.take() {
             old.pipeline.flush(&mut self.outputs);
             self.emit();
         }
-        self.stranger = None;
         self.sender = Some(Sender {
             address: from,
             last: now,
+            productive: now,
             packets: 0,
             bytes: 0,
             units: UnitAssembler::default(),

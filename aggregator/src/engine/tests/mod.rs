@@ -1,6 +1,7 @@
 //! The whole engine against simulated boards: real packetizers and sessions at both ends, a network with
 //! faults from a seed, simulated time.
 
+mod attacks;
 mod board;
 mod faults;
 mod many;
@@ -30,9 +31,8 @@ fn check_frames(sim: &Sim, camera: usize, board: usize) -> usize {
     let mut last: Option<u64> = None;
     let mut count = 0;
     for frame in frames(sim, camera) {
-        let found = sent.iter().find(|(_, (_, unit))| without_delimiter(&frame.data) == unit.as_slice());
-        let (&number, (captured, _)) =
-            found.unwrap_or_else(|| panic!("camera {camera}: a frame nobody sent"));
+        let number = number_of(sim, board, frame);
+        let (captured, _) = &sent[&number];
         let error = (frame.time.utc - *captured).abs();
         assert!(
             error <= frame.time.uncertainty,
@@ -44,6 +44,13 @@ fn check_frames(sim: &Sim, camera: usize, board: usize) -> usize {
         count += 1;
     }
     count
+}
+
+/// Which frame of the board this is, byte for byte.
+fn number_of(sim: &Sim, board: usize, frame: &Frame) -> u64 {
+    let sent = &sim.boards[board].sent;
+    let found = sent.iter().find(|(_, (_, unit))| without_delimiter(&frame.data) == unit.as_slice());
+    *found.unwrap_or_else(|| panic!("board {board}: a frame nobody sent")).0
 }
 
 fn frames(sim: &Sim, camera: usize) -> impl Iterator<Item = &Frame> {
@@ -148,6 +155,6 @@ fn an_aggregator_that_joins_late_begins_with_a_key_frame() {
         assert!(check_frames(&sim, 0, 0) > 90, "{transport:?}");
         assert!(frames(&sim, 0).next().unwrap().key, "{transport:?}");
         assert_eq!(sim.count(0, 0, FrameStatus::ReadError), 0, "joining is no error");
-        assert_eq!(sim.engine.status()[0].state, SourceState::Live);
+        assert_eq!(sim.status()[0].state, SourceState::Live);
     }
 }
