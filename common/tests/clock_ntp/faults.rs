@@ -72,7 +72,6 @@ fn of_two_servers_the_one_that_was_set_is_not_followed() {
         assert_eq!(sim.coverage.inside, sim.coverage.checks);
         // The other follows: so it was right.
         sim.servers[1 - stepped].error = Span::from_secs(-3_600);
-        sim.set_truth(Span::ZERO);
         sim.run_for(MINUTE);
         assert_eq!(sim.client.mapping().unwrap().epoch, 1);
         assert_eq!(sim.client.server_status(stepped).unwrap().state, ServerState::Usable);
