@@ -6,11 +6,13 @@ use std::fmt;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use framelock_common::time::Span;
 use serde::Serialize;
 
 use crate::capture::CaptureCounters;
+use crate::phase::{PhaseState, PhaseStatus};
 
 /// A number that one thread raises and others read.
 #[derive(Debug, Default)]
@@ -83,6 +85,7 @@ pub struct Counters {
     pub encode_cpu: Gauge,
     pub encoder_cpu: Gauge,
     pub network_cpu: Gauge,
+    pub phase: Mutex<Option<PhaseStatus>>,
 }
 
 impl Counters {
@@ -94,6 +97,11 @@ impl Counters {
         self.capture_malformed.set(counts.malformed);
         self.capture_bad_timestamps.set(counts.bad_timestamps);
         self.capture_restarts.set(counts.restarts);
+    }
+
+    /// Takes over how it goes with the phase.
+    pub fn set_phase(&self, status: PhaseStatus) {
+        *self.phase.lock().unwrap_or_else(PoisonError::into_inner) = Some(status);
     }
 }
 
@@ -120,6 +128,9 @@ pub struct Snapshot {
     pub capture_bad_timestamps: u64,
     /// Times that the camera was started again.
     pub capture_restarts: u64,
+    /// Where the camera stands against its `phase`; absent where none is configured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub phase: Option<PhaseFigures>,
     /// Captured frames replaced by a newer one before the encoder came for them.
     pub capture_skipped: u64,
     /// Frames encoded here.
@@ -170,6 +181,43 @@ pub struct Snapshot {
     pub resident_peak_bytes: Option<u64>,
 }
 
+/// The phase, as `--stats` writes it.
+#[derive(Clone, Debug, Serialize)]
+pub struct PhaseFigures {
+    /// `waiting`, `seeking`, `holding` or `cannot-move`.
+    pub state: &'static str,
+    /// Why the camera cannot be moved, for people.
+    pub obstacle: Option<String>,
+    /// How much later than its place on the grid the camera exposes; absent while UTC is not known.
+    pub error_ns: Option<i64>,
+    /// Bound on the error of that.
+    pub uncertainty_ns: Option<i64>,
+    /// Moves made, restarts included.
+    pub moves: u64,
+    /// Restarts of the stream among them.
+    pub restarts: u64,
+    /// Frame periods without a frame because of them.
+    pub lost: u64,
+}
+
+impl From<PhaseStatus> for PhaseFigures {
+    fn from(status: PhaseStatus) -> Self {
+        let obstacle = match status.state {
+            PhaseState::CannotMove(obstacle) => Some(obstacle.to_string()),
+            PhaseState::Waiting | PhaseState::Seeking | PhaseState::Holding => None,
+        };
+        Self {
+            state: status.state.as_str(),
+            obstacle,
+            error_ns: status.error.map(Span::as_nanos),
+            uncertainty_ns: status.uncertainty.map(Span::as_nanos),
+            moves: status.moves,
+            restarts: status.restarts,
+            lost: status.lost,
+        }
+    }
+}
+
 impl Snapshot {
     /// The counters now; the caller fills in what it alone knows.
     #[must_use]
@@ -182,6 +230,7 @@ impl Snapshot {
             capture_malformed: counters.capture_malformed.get(),
             capture_bad_timestamps: counters.capture_bad_timestamps.get(),
             capture_restarts: counters.capture_restarts.get(),
+            phase: counters.phase.lock().unwrap_or_else(PoisonError::into_inner).map(PhaseFigures::from),
             capture_skipped: counters.capture_skipped.get(),
             encoded: counters.encoded.get(),
             encode_failed: counters.encode_failed.get(),
@@ -248,9 +297,12 @@ impl fmt::Display for Summary<'_> {
             write!(f, ", {what}: {count}")?;
         }
         match after.clock_uncertainty_ns {
-            Some(ns) => write!(f, ", clock {} within {}", after.clock, Span::from_nanos(ns)),
-            None => write!(f, ", clock {}", after.clock),
+            Some(ns) => write!(f, ", clock {} within {}", after.clock, Span::from_nanos(ns))?,
+            None => write!(f, ", clock {}", after.clock)?,
         }
+        let Some(phase) = &after.phase else { return Ok(()) };
+        write!(f, ", phase {}", phase.state)?;
+        phase.error_ns.map_or(Ok(()), |ns| write!(f, " off by {}", Span::from_nanos(ns)))
     }
 }
 

@@ -164,7 +164,7 @@ impl fmt::Display for Recovery {
 }
 
 /// The sender's statistics file; an error when the sender has ended.
-fn stats(board: &mut Board) -> Result<Value> {
+pub(crate) fn stats(board: &mut Board) -> Result<Value> {
     let text = board.expect("[ ! -e /run/sender.status ] && cat /run/stats.json")?;
     match serde_json::from_str(&text) {
         Ok(stats) => Ok(stats),

@@ -37,19 +37,19 @@ impl Figures {
         let spread = median(spreads)?;
         // Two free-running cameras are at most half a period apart; emulation delays single frames.
         ensure!(spread <= period, "the median spread is {spread}, more than the period of {period}");
-        let cameras = cameras.iter().map(|name| Camera::of(name, packets)).collect::<Result<_>>()?;
+        let cameras = cameras.iter().map(|name| Camera::of(name, packets, period)).collect::<Result<_>>()?;
         Ok(Self { packets: packets.len(), spread, cameras })
     }
 }
 
 impl Camera {
-    fn of(name: &'static str, packets: &[Received]) -> Result<Self> {
+    fn of(name: &'static str, packets: &[Received], period: Span) -> Result<Self> {
         let (mut uncertainties, mut latencies, mut sources) = (Vec::new(), Vec::new(), Vec::new());
         for Received { packet, at } in packets {
             let frame = packet.frames.iter().find(|frame| frame.camera == name);
             let frame = frame.with_context(|| format!("{name} is missing in packet {}", packet.packet))?;
             let (uncertainty, latency, source) =
-                check(frame, *at).with_context(|| format!("packet {}, {name}", packet.packet))?;
+                check(frame, *at, period).with_context(|| format!("packet {}, {name}", packet.packet))?;
             uncertainties.push(uncertainty);
             latencies.push(latency);
             if !sources.contains(&source) {
@@ -61,7 +61,7 @@ impl Camera {
 }
 
 /// The time of a frame that was read `at`: from the board's clock, and right.
-fn check(frame: &Frame, at: Utc) -> Result<(i64, i64, String)> {
+fn check(frame: &Frame, at: Utc, period: Span) -> Result<(i64, i64, String)> {
     let time = frame.time_ns.context("no time")?;
     let uncertainty = frame.uncertainty_ns.context("no uncertainty")?;
     let source = frame.time_source.clone().context("no time source")?;
@@ -70,10 +70,12 @@ fn check(frame: &Frame, at: Utc) -> Result<(i64, i64, String)> {
         "the time is from `{source}`, not from the board's clock"
     );
     ensure!(uncertainty > 0, "it claims to know its time exactly");
-    // Captured before it was read here, give or take what the board itself admits; and not long before.
+    // Captured before it was read here, give or take what the board itself admits; and not long before. vivid
+    // hands a frame out up to a period before the end that it stamps it with.
     let latency = at - Utc::from_unix_nanos(time);
     ensure!(
-        latency >= Span::from_nanos(-uncertainty) && latency <= LATEST + Span::from_nanos(uncertainty),
+        latency >= Span::from_nanos(-uncertainty) - period
+            && latency <= LATEST + Span::from_nanos(uncertainty),
         "captured {latency} before it arrived, give or take {}: the clock is wrong",
         Span::from_nanos(uncertainty)
     );

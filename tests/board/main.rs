@@ -1,6 +1,7 @@
 //! The board test: two emulated ARM boards with real kernels and real V4L2 drivers run the cross-built
 //! sender; their clocks are wrong until a real `chronyd` on this machine corrects them; the aggregator on
-//! this machine puts their frames together. Then the cameras break in every way the driver can.
+//! this machine puts their frames together. Then the cameras break in every way the driver can, and at last are
+//! moved into phase.
 //!
 //! `tests/board/run.sh` builds what this needs and calls it with the folder that holds it; console logs and
 //! packets are kept there. Nothing here waits for a fixed time: boots and recoveries are waited for, with
@@ -12,6 +13,7 @@ mod faults;
 mod figures;
 mod machine;
 mod packets;
+mod phase;
 mod sender;
 
 use std::path::{Path, PathBuf};
@@ -53,9 +55,10 @@ fn run(dir: &Path) -> Result<()> {
     let mut aggregator = Aggregator::start(dir, MACHINES.iter().map(|machine| machine.name).collect())?;
     let mut boards = boot(dir)?;
     for board in &mut boards {
-        sender::start(board, aggregator.port, chrony.port, FPS)?;
+        sender::start(board, aggregator.port, chrony.port, FPS, "")?;
     }
-    let result = measure(&mut boards, &mut aggregator);
+    let setup = phase::Setup { media_port: aggregator.port, ntp_port: chrony.port, fps: FPS };
+    let result = measure(&mut boards, &mut aggregator, &setup);
     for board in &mut boards {
         if let Err(error) = sender::save_logs(board, dir) {
             complain(&format!("board-test: the log of {} is lost: {error:#}", board.name));
@@ -89,7 +92,7 @@ fn boot(dir: &Path) -> Result<Vec<Board>> {
     Ok(boards)
 }
 
-fn measure(boards: &mut [Board], aggregator: &mut Aggregator) -> Result<()> {
+fn measure(boards: &mut [Board], aggregator: &mut Aggregator, setup: &phase::Setup) -> Result<()> {
     let full = aggregator.full_packets(PACKETS)?;
     let cameras = MACHINES.each_ref().map(|machine| machine.name);
     let period = Span::from_nanos(1_000_000_000 / FPS);
@@ -104,6 +107,7 @@ fn measure(boards: &mut [Board], aggregator: &mut Aggregator) -> Result<()> {
     // Whatever happened, the clocks are right and the sender is the one that was started.
     let full = aggregator.recovered(utc_now()?)?;
     say(&Figures::of(&full, &cameras, period)?.to_string());
+    say(&phase::compare(boards, aggregator, setup)?);
     for board in boards.iter_mut() {
         let memory = sender::stop(board)?;
         say(&format!("{}: sender ended cleanly, peak resident memory {memory} KiB", board.name));

@@ -5,6 +5,7 @@
 //! `tests/fuzz`. Nothing here is shipped.
 
 pub mod packets;
+pub mod phase;
 pub mod process;
 pub mod relay;
 pub mod rig;

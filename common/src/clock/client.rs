@@ -1,32 +1,40 @@
 //! The NTP client: whom to ask when, and which server's answers to use.
 //!
-//! Deliberately simple where several servers disagree: the one with the smallest bound is used, and a
-//! server that lies is not voted out.
+//! Of several servers, those that the majority contradicts are not used; of the others, the one with the
+//! smallest bound is, as long as the majority also vouches for its estimate. Its own bound holds then:
+//! intervals are not intersected, for that would trust every server at once. Where two servers contradict
+//! each other, the board's own clock, which knew UTC a moment ago, has a vote.
 
 use std::hash::{DefaultHasher, Hasher};
 
 use thiserror::Error;
 
-use super::filter::is_step;
+use super::filter::{REFRESH, is_step};
+use super::leap::LeapWatch;
 use super::ntp::{KissCode, NtpPacketError, PACKET_LEN, Request, Response};
+use super::select::{self, Standing};
 use super::server::Server;
-use super::{ClockMapping, ClockState, RFC5905_PHI_PPB, Sample};
+use super::{ClockMapping, ClockState, Sample};
 use crate::time::{BoardTime, NtpTimestamp, Span, Utc};
+
+/// At the start, how long a majority of the servers is waited for before those that have answered are
+/// believed.
+const SETTLING: Span = Span::from_secs(2);
 
 /// What an [`NtpClient`] is told at its start.
 #[derive(Clone, Copy, Debug)]
 pub struct NtpConfig {
     /// How many servers there are; they are named by their index from 0.
     pub servers: usize,
-    /// The interval between the first requests to a server; default 500 ms, so that the clock is usable
-    /// within a second or two.
+    /// The interval between the first requests to a server; default 250 ms, so that the clock is usable
+    /// within a second or two even where half of the answers are lost.
     pub min_poll: Span,
     /// The interval between requests to a server once the clock is settled; at least `min_poll`.
     pub max_poll: Span,
     /// Without a good answer for this long the clock is unsynchronized.
     pub max_age: Span,
-    /// Least growth of the bound with age, in parts per 10^9. While the rate of the board's clock is not
-    /// yet measured, or not well, the bound grows faster.
+    /// Least growth of the bound with age, in parts per 10^9; default 1 ppm. While the rate of the board's
+    /// clock is not yet measured, or not well, or some time ago, the bound grows faster.
     pub drift_ppb: i64,
     /// An instant within 68 years of now, to tell the NTP era.
     pub era_pivot: Utc,
@@ -38,10 +46,10 @@ impl NtpConfig {
     pub const fn new(servers: usize) -> Self {
         Self {
             servers,
-            min_poll: Span::from_millis(500),
+            min_poll: Span::from_millis(250),
             max_poll: Span::from_secs(16),
             max_age: Span::from_secs(300),
-            drift_ppb: RFC5905_PHI_PPB,
+            drift_ppb: 1_000,
             era_pivot: Utc::from_unix_nanos(1_790_000_000_000_000_000),
         }
     }
@@ -96,6 +104,8 @@ pub enum ServerState {
     Unreachable,
     /// Answers, and its time is usable.
     Usable,
+    /// Answers, but the majority of the servers contradicts it.
+    Falseticker,
     /// Answers that its own clock is not synchronized.
     Unsynchronized,
     /// Refused service (kiss code DENY or RSTR); it is not asked again.
@@ -131,7 +141,7 @@ pub struct NtpStatus {
     pub server: Option<usize>,
     /// Its stratum.
     pub stratum: Option<u8>,
-    /// Round-trip delay of the sample in use.
+    /// The least round-trip delay among the samples in use.
     pub delay: Option<Span>,
     /// Measured rate of UTC against the board's clock in parts per 10^9, once known.
     pub skew_ppb: Option<i64>,
@@ -164,7 +174,15 @@ pub struct NtpClient {
     current: Option<usize>,
     /// The last mapping given out; kept while unsynchronized, to tell a step afterwards.
     mapping: Option<ClockMapping>,
+    /// When the server in use last answered.
+    heard: BoardTime,
+    /// The mapping comes down from one that a majority of several servers agreed on.
+    vouched: bool,
     state: ClockState,
+    leap: LeapWatch,
+    /// When the first request was due.
+    started: Option<BoardTime>,
+    updated: BoardTime,
 }
 
 impl NtpClient {
@@ -179,16 +197,23 @@ impl NtpClient {
             servers: (0..config.servers).map(|_| Server::new(&config)).collect(),
             current: None,
             mapping: None,
+            heard: BoardTime::from_nanos(0),
+            vouched: false,
             state: ClockState::Unsynchronized,
+            leap: LeapWatch::default(),
+            started: None,
+            updated: BoardTime::from_nanos(0),
         }
     }
 
     /// A request that is due, if any; call until `None`. Also drops what has become too old.
     pub fn poll_transmit(&mut self, now: BoardTime) -> Option<Transmit> {
+        self.started.get_or_insert(now);
+        self.handle_leap(now);
         for server in &mut self.servers {
             server.expire(now - self.config.max_age);
         }
-        self.update(now, false);
+        self.update(now, None);
         let due = |s: &Server| s.next().is_some_and(|next| next <= now);
         let server = self.servers.iter().position(due)?;
         let transmit = self.nonce();
@@ -216,6 +241,7 @@ impl NtpClient {
         datagram: &[u8],
         received: BoardTime,
     ) -> Result<Sample, NtpError> {
+        self.handle_leap(received);
         let source = self.servers.get_mut(server).ok_or(NtpError::UnknownServer(server))?;
         let answer = Response::parse(datagram)
             .map_err(NtpError::from)
@@ -223,8 +249,8 @@ impl NtpClient {
         if answer.is_err() {
             source.count_rejected();
         }
-        let stepped = answer.is_ok_and(|(_, stepped)| stepped) && self.current == Some(server);
-        self.update(received, stepped);
+        let stepped = answer.is_ok_and(|(_, stepped)| stepped);
+        self.update(received, stepped.then_some(server));
         answer.map(|(sample, _)| sample)
     }
 
@@ -235,7 +261,17 @@ impl NtpClient {
         // Just after the oldest allowed age, for then it expires.
         let expiry = self.servers.iter().filter_map(|s| s.filter.newest());
         let expiry = expiry.map(|at| at + self.config.max_age + Span::from_nanos(1));
-        request.chain(expiry).min().unwrap_or(BoardTime::from_nanos(i64::MAX))
+        // A mapping holds for so long.
+        let refresh = self.mapping().map(|_| self.updated + REFRESH);
+        let settled = self.started.filter(|_| self.mapping.is_none()).map(|at| at + SETTLING);
+        let settled = settled.filter(|at| *at > self.updated);
+        request
+            .chain(expiry)
+            .chain(refresh)
+            .chain(settled)
+            .chain(self.leap.at())
+            .min()
+            .unwrap_or(BoardTime::from_nanos(i64::MAX))
     }
 
     /// The mapping, while synchronized.
@@ -248,12 +284,11 @@ impl NtpClient {
     #[must_use]
     pub fn status(&self) -> NtpStatus {
         let server = self.current.and_then(|i| self.servers.get(i));
-        let used = self.mapping().zip(server).and_then(|(m, s)| s.filter.sample_at(m.mono0));
         NtpStatus {
             state: self.state,
             server: self.current,
             stratum: server.map(Server::stratum),
-            delay: used.map(|sample| sample.delay),
+            delay: server.and_then(|s| s.filter.delay()),
             skew_ppb: server.and_then(|s| s.filter.skew()),
             samples: self.servers.iter().map(Server::samples).sum(),
         }
@@ -265,26 +300,78 @@ impl NtpClient {
         self.servers.get(server).map(Server::status)
     }
 
-    /// Chooses the server with the smallest bound and takes its mapping. `stepped`: the clock of the
-    /// server in use was just seen to step.
-    fn update(&mut self, now: BoardTime, stepped: bool) {
-        let mappings = self.servers.iter().enumerate().filter_map(|(i, s)| Some((i, s.filter.mapping(now)?)));
-        let weight = |&(i, mapping): &(usize, ClockMapping)| {
-            let bound = mapping.utc_at(now).uncertainty;
-            // The server in use is left only for one that is clearly better: every change is a small jump.
-            if self.current == Some(i) { bound.mul_div(2, 3) } else { bound }
-        };
-        let Some((server, new)) = mappings.min_by_key(weight) else {
+    /// Sets UTC as announced when a leap second's instant has come.
+    fn handle_leap(&mut self, now: BoardTime) {
+        let Some(by) = self.leap.take(now) else { return };
+        for server in self.servers.iter_mut().filter(|s| s.leap() == Some(by)) {
+            server.handle_leap(by);
+        }
+        self.mapping = self.mapping.map(|old| ClockMapping {
+            utc0: old.utc0 + by,
+            epoch: old.epoch.wrapping_add(1),
+            ..old
+        });
+    }
+
+    /// Takes the mapping of the server that is best at `now`. `stepped`: this server's clock was just seen
+    /// to step.
+    fn update(&mut self, now: BoardTime, stepped: Option<usize>) {
+        self.updated = now;
+        let Some((server, new)) = self.choose(now) else {
             self.state = ClockState::Unsynchronized;
             self.current = None;
             return;
         };
         let old = self.mapping;
-        let stepped = stepped || old.is_some_and(|old| is_step(&old, &new, now));
+        let stepped = stepped == Some(server) || old.is_some_and(|old| is_step(&old, &new, self.heard, now));
         let epoch = old.map_or(0, |old| old.epoch.wrapping_add(u32::from(stepped)));
         self.mapping = Some(ClockMapping { epoch, ..new });
         self.current = Some(server);
+        self.heard = self.servers[server].filter.newest().unwrap_or(now);
         self.state = ClockState::Synchronized;
+        self.leap.handle_announcement(self.servers[server].leap(), &new, now);
+    }
+
+    /// The server to use and its mapping; `None` if there is none, or if they contradict each other.
+    fn choose(&mut self, now: BoardTime) -> Option<(usize, ClockMapping)> {
+        for server in &mut self.servers {
+            server.falseticker = false;
+        }
+        let mappings = self.servers.iter().enumerate().filter_map(|(i, s)| Some((i, s.filter.mapping(now)?)));
+        let mappings: Vec<(usize, ClockMapping)> = mappings.collect();
+        if mappings.is_empty() || self.is_settling(mappings.len(), now) {
+            return None;
+        }
+        let mut voters: Vec<_> = mappings.iter().map(|(_, mapping)| mapping.utc_at(now)).collect();
+        let standings = select::judge(&voters).or_else(|| {
+            let own = self.mapping().filter(|_| self.vouched)?;
+            voters.push(own.utc_at(now));
+            select::judge(&voters)
+        });
+        let agreeing = standings.iter().flatten().filter(|s| **s != Standing::Falseticker).count();
+        self.vouched = standings.is_some() && (self.vouched || agreeing > 1);
+        let standings = standings?;
+        for (&(server, _), standing) in mappings.iter().zip(&standings) {
+            self.servers[server].falseticker = *standing == Standing::Falseticker;
+        }
+        let weight = |&(i, mapping): &(usize, ClockMapping)| {
+            let bound = mapping.utc_at(now).uncertainty;
+            // The server in use is left only for one that is clearly better: every change is a small jump.
+            if self.current == Some(i) { bound.mul_div(2, 3) } else { bound }
+        };
+        let best = |wanted| {
+            let of = mappings.iter().zip(&standings).filter(|(_, standing)| **standing == wanted);
+            of.map(|(mapping, _)| *mapping).min_by_key(weight)
+        };
+        best(Standing::Truechimer).or_else(|| best(Standing::Outlying))
+    }
+
+    /// Whether to wait for more than `answered` servers before the very first mapping is given out.
+    fn is_settling(&self, answered: usize, now: BoardTime) -> bool {
+        let hoped_for = self.servers.iter().filter(|s| !s.is_silent()).count();
+        self.mapping.is_none()
+            && answered * 2 <= hoped_for
+            && self.started.is_some_and(|started| now - started < SETTLING)
     }
 
     /// An unpredictable transmit timestamp. Keyed hashing, so that a server that sees its own nonces

@@ -1,56 +1,49 @@
-//! The clock filter of one server: which of its last answers to believe, and how fast the board's
-//! clock runs against it.
+//! The clock filter of one server: its last samples, and what they say together.
 //!
-//! After RFC 5905 section 10: of the last eight samples the one with the smallest bound *now* is used,
-//! that is the minimum-delay sample as long as it is fresh.
+//! Two questions are answered apart, because they need different assumptions.
+//!
+//! **What can be ruled out?** Nothing about delays is assumed but that they are not negative. Then each
+//! sample confines UTC to half its round trip, and all of them together confine offset and rate to a
+//! [`Region`]. Its distance from the estimate is the bound. No filter can do better: an
+//! asymmetry of the path's fixed delay changes no timestamp relation that a client can see, so an
+//! error of up to half the least round trip can never be excluded by measurement. What the region
+//! does remove is everything beyond that: queueing in either direction, as soon as each
+//! direction was free once, whether or not in the same exchange.
+//!
+//! **What is most likely?** The rate by weighted regression, in which samples count by how near they are
+//! to the least delay; the offset at that rate as the middle between the fastest requests and the
+//! fastest answers, which for one-sided, long-tailed delays converges faster than any mean.
+//!
+//! The one assumption about the board is [`WANDER_PPB_PER_S`], how quickly its rate may change.
 
 use std::collections::VecDeque;
 
-use super::ClockMapping;
-use crate::time::{BoardTime, Span, Utc};
+use super::feasible::{Constraint, Region, envelope};
+use super::regression::{self, Point};
+use super::{ClockMapping, Sample};
+use crate::time::{BoardTime, Span};
 
-/// Samples kept (RFC 5905 section 10, NSTAGE).
-const STAGES: usize = 8;
+/// Samples kept. At the shortest interval of a settled clock they span a minute; with a wandering
+/// oscillator, older ones say little.
+const STAGES: usize = 64;
 /// How far off a board's oscillator may be while nothing is measured. Crystals are sold as 20 to 50 ppm;
 /// heat and a badly calibrated counter come on top.
-pub(super) const UNKNOWN_SKEW_PPB: i64 = 100_000;
-/// How far a measured rate may have wandered since it was measured.
-const WANDER_PPB: i64 = 5_000;
+pub(super) const UNKNOWN_SKEW_PPB: i64 = 120_000;
 /// No oscillator is further off, and no kernel slews faster (`MAXFREQ` of Linux): what differs by more
 /// is a step.
 const MAX_SKEW_PPB: i64 = 500_000;
+/// How quickly a board's rate may change, in parts per 10^9 a second. A crystal changes by 0.1 to 0.3 ppm
+/// a kelvin away from its turning point, and a small board that starts to work warms by 20 K in a minute
+/// or two.
+const WANDER_PPB_PER_S: f64 = 50.0;
+/// Standard errors of a fitted rate that are taken for certain.
+const RATE_SIGMAS: f64 = 4.0;
+/// Samples in the fit before its standard error means anything.
+const FIT_SAMPLES: usize = 8;
+/// A mapping must hold until the next is made: no longer than this.
+pub(super) const REFRESH: Span = Span::from_secs(16);
 /// So many samples in a row that agree with each other and not with the ones before prove a step.
 const STEP_CONFIRMATIONS: usize = 3;
-
-/// One four-timestamp exchange, reduced to what the filter needs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sample {
-    /// The middle of the exchange on the board's monotonic clock.
-    pub mono: BoardTime,
-    /// UTC at `mono` if the path is symmetric.
-    pub utc: Utc,
-    /// Round-trip delay without the server's own time.
-    pub delay: Span,
-    /// Bound on the timestamps' own errors: the server's precision and our clock's drift meanwhile.
-    pub residual: Span,
-    /// Root dispersion plus half the root delay of the server.
-    pub root: Span,
-}
-
-impl Sample {
-    /// Bound on the error of `utc` against the server's clock, whatever the asymmetry of the path.
-    #[must_use]
-    pub fn path_bound(&self) -> Span {
-        // Half the delay, rounded up.
-        (self.delay + Span::from_nanos(1)) / 2 + self.residual
-    }
-
-    /// Bound on the error of `utc` against true UTC.
-    #[must_use]
-    pub fn bound(&self) -> Span {
-        self.path_bound() + self.root
-    }
-}
 
 /// What became of a sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,26 +59,39 @@ pub(super) enum Verdict {
 /// The last samples of a server.
 #[derive(Debug)]
 pub(super) struct Filter {
-    /// The least growth of the bound.
+    /// The least growth of the bound, in parts per 10^9.
     drift_ppb: i64,
     /// Oldest first.
     samples: VecDeque<Sample>,
     suspects: Vec<Sample>,
-    skew: Option<Skew>,
+    estimate: Option<Estimate>,
 }
 
-/// Rate of UTC against the board's clock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Skew {
+/// What the samples say together, at the middle of the newest.
+#[derive(Clone, Copy, Debug)]
+struct Estimate {
+    /// UTC then is that of the newest sample plus this.
+    correction: Span,
+    /// Bound on the error against the server's clock.
+    path_bound: Span,
+    /// Bound on the server's own error.
+    root: Span,
     rate_ppb: i64,
-    /// Bound on its error when it was measured.
-    error_ppb: i64,
+    /// Bound on the error of the rate.
+    rate_bound_ppb: i64,
+    /// The least delay among the samples.
+    delay: Span,
 }
 
 impl Filter {
     /// An empty filter whose bounds grow by at least `drift_ppb`.
     pub(super) fn new(drift_ppb: i64) -> Self {
-        Self { drift_ppb, samples: VecDeque::with_capacity(STAGES), suspects: Vec::new(), skew: None }
+        Self {
+            drift_ppb,
+            samples: VecDeque::with_capacity(STAGES),
+            suspects: Vec::with_capacity(STEP_CONFIRMATIONS),
+            estimate: None,
+        }
     }
 
     /// Takes a sample.
@@ -99,7 +105,7 @@ impl Filter {
             // On a long path answers may overtake each other.
             let at = self.samples.partition_point(|s| s.mono <= sample.mono);
             self.samples.insert(at, sample);
-            self.skew = self.measure_skew();
+            self.solve();
         }
         verdict
     }
@@ -107,13 +113,11 @@ impl Filter {
     fn judge(&mut self, sample: Sample) -> Verdict {
         let Some(newest) = self.samples.back() else { return Verdict::Accepted };
         let away = self.difference(newest, &sample);
-        if away.abs() <= self.slack(newest, &sample, MAX_SKEW_PPB) {
+        if away.abs() <= slack(newest, &sample) {
             return Verdict::Accepted;
         }
-        let confirms = self.suspects.last().is_some_and(|last| {
-            self.difference(last, &sample).abs() <= self.slack(last, &sample, MAX_SKEW_PPB)
-        });
-        if !confirms {
+        let confirms = |last: &Sample| self.difference(last, &sample).abs() <= slack(last, &sample);
+        if !self.suspects.last().is_some_and(confirms) {
             self.suspects.clear();
         }
         self.suspects.push(sample);
@@ -122,24 +126,30 @@ impl Filter {
         }
         self.samples.clear();
         self.samples.extend(self.suspects.drain(..STEP_CONFIRMATIONS - 1));
-        self.skew = None;
         Verdict::Step
     }
 
-    /// Forgets samples from before `oldest`.
+    /// Forgets everything if the newest sample is from before `oldest`. Until then the old ones stay: the
+    /// rate that they tell is what a clock on its own lives on.
     pub(super) fn expire(&mut self, oldest: BoardTime) {
-        self.samples.retain(|s| s.mono >= oldest);
-        self.suspects.retain(|s| s.mono >= oldest);
-        if self.samples.is_empty() {
-            self.skew = None;
+        if self.newest().is_some_and(|newest| newest < oldest) {
+            self.clear();
         }
+        self.suspects.retain(|s| s.mono >= oldest);
     }
 
     /// Forgets everything.
     pub(super) fn clear(&mut self) {
         self.samples.clear();
         self.suspects.clear();
-        self.skew = None;
+        self.estimate = None;
+    }
+
+    /// The server's clock is about to be set by `by`, as announced.
+    pub(super) fn shift(&mut self, by: Span) {
+        for sample in self.samples.iter_mut().chain(&mut self.suspects) {
+            sample.utc = sample.utc + by;
+        }
     }
 
     /// When the newest sample was taken.
@@ -149,193 +159,155 @@ impl Filter {
 
     /// Rate of UTC against the board's clock, once anything is known of it.
     pub(super) fn skew(&self) -> Option<i64> {
-        self.skew.map(|skew| skew.rate_ppb)
+        self.estimate.filter(|e| e.rate_bound_ppb < UNKNOWN_SKEW_PPB).map(|e| e.rate_ppb)
     }
 
-    /// How fast the bound grows with a sample's age, in parts per 10^9.
-    pub(super) fn growth(&self) -> i64 {
-        self.skew.map_or(UNKNOWN_SKEW_PPB, |skew| skew.error_ppb + WANDER_PPB).max(self.drift_ppb)
+    /// The least delay among the samples.
+    pub(super) fn delay(&self) -> Option<Span> {
+        self.estimate.map(|e| e.delay)
     }
 
-    /// The sample in use: that with the smallest bound at `now`.
-    ///
-    /// Samples that the newest contradicts are passed over: the server's clock was slewed, or ours
-    /// drifts faster than assumed.
-    pub(super) fn best(&self, now: BoardTime) -> Option<&Sample> {
-        let newest = self.samples.back()?;
-        self.samples
-            .iter()
-            .filter(|s| self.difference(s, newest).abs() <= self.slack(s, newest, self.growth()))
-            .min_by_key(|s| self.model(s).utc_at(now).uncertainty)
+    /// After how long without a sample the bound has grown by a thirty-second of what it is at best.
+    pub(super) fn patience(&self) -> Option<Span> {
+        self.estimate.map(|e| (e.path_bound / 32).mul_div(1_000_000_000, self.growth(&e)))
     }
 
-    /// The sample taken at `mono`.
-    pub(super) fn sample_at(&self, mono: BoardTime) -> Option<&Sample> {
-        self.samples.iter().find(|s| s.mono == mono)
+    fn growth(&self, estimate: &Estimate) -> i64 {
+        estimate.rate_bound_ppb.max(self.drift_ppb).max(1)
     }
 
-    /// The mapping by the sample in use; its epoch is the caller's business.
+    /// The mapping for use at `now` and until [`REFRESH`] later; its epoch is the caller's business.
     pub(super) fn mapping(&self, now: BoardTime) -> Option<ClockMapping> {
-        self.best(now).map(|sample| self.model(sample))
-    }
-
-    fn model(&self, sample: &Sample) -> ClockMapping {
-        ClockMapping {
-            mono0: sample.mono,
-            utc0: sample.utc,
-            rate_ppb: self.skew().unwrap_or(0),
-            uncertainty: sample.bound(),
-            drift_ppb: self.growth(),
+        let (newest, estimate) = (self.samples.back()?, self.estimate?);
+        let age = (now - newest.mono).max(Span::ZERO);
+        let growth = self.growth(&estimate);
+        let measured = ClockMapping {
+            mono0: newest.mono,
+            utc0: newest.utc + estimate.correction,
+            rate_ppb: estimate.rate_ppb,
+            uncertainty: estimate.path_bound + estimate.root + wander(age),
+            drift_ppb: growth,
             epoch: 0,
-        }
+        };
+        let mono0 = newest.mono + age;
+        let then = measured.utc_at(mono0);
+        // Past `now` the rate has wandered for `age` already, and wanders on.
+        let wandered = (age + REFRESH / 2).as_secs_f64() * WANDER_PPB_PER_S;
+        let drift_ppb = growth.saturating_add(to_int(wandered));
+        Some(ClockMapping { mono0, utc0: then.utc, uncertainty: then.uncertainty, drift_ppb, ..measured })
     }
 
     /// How far `b` is from what `a` predicts.
     fn difference(&self, a: &Sample, b: &Sample) -> Span {
-        b.utc - self.model(a).utc_at(b.mono).utc
+        let elapsed = b.mono - a.mono;
+        let rate = self.skew().unwrap_or(0);
+        (b.utc - a.utc) - elapsed - elapsed.mul_div(rate, 1_000_000_000)
     }
 
-    /// How far two samples of one server may be apart: their paths' bounds, and `drift_ppb` in between.
-    /// The root error is common to both.
-    fn slack(&self, a: &Sample, b: &Sample, drift_ppb: i64) -> Span {
-        a.path_bound() + b.path_bound() + (b.mono - a.mono).abs().mul_div(drift_ppb, 1_000_000_000)
+    /// Makes the estimate anew. Samples that contradict the newest are forgotten: the server's clock was
+    /// slewed, or ours drifts faster than assumed.
+    fn solve(&mut self) {
+        self.estimate = None;
+        let Some(&newest) = self.samples.back() else { return };
+        let all: Vec<Constraint> = self.samples.iter().map(|s| constraint(s, &newest)).collect();
+        let (usual, widest) = (to_float(UNKNOWN_SKEW_PPB), to_float(MAX_SKEW_PPB));
+        let whole = Region::of(&all, usual).or_else(|| Region::of(&all, widest)).map(|region| (0, region));
+        let Some((first, region)) = whole.or_else(|| longest_suffix(&all, widest)) else { return };
+        self.samples.drain(..first);
+        self.estimate = Some(self.estimate(&newest, &all[first..], region));
     }
 
-    /// The slope between the two samples that pin it down best; `None` if they do not do better than
-    /// what is known of any oscillator.
-    fn measure_skew(&self) -> Option<Skew> {
-        let pairs =
-            self.samples.iter().enumerate().flat_map(|(i, b)| self.samples.range(..i).map(move |a| (a, b)));
-        pairs
-            .filter_map(|(a, b)| {
-                let elapsed = b.mono - a.mono;
-                let error_ppb = ppb(a.path_bound() + b.path_bound(), elapsed)?;
-                let rate_ppb = ppb((b.utc - a.utc) - elapsed, elapsed)?;
-                Some(Skew { rate_ppb, error_ppb })
-            })
-            .filter(|skew| {
-                skew.error_ppb.saturating_add(WANDER_PPB) < UNKNOWN_SKEW_PPB
-                    && (-MAX_SKEW_PPB..=MAX_SKEW_PPB).contains(&skew.rate_ppb)
-            })
-            .min_by_key(|skew| skew.error_ppb)
+    fn estimate(&self, newest: &Sample, constraints: &[Constraint], region: Region) -> Estimate {
+        let delay = self.samples.iter().map(|s| s.delay).min().unwrap_or(newest.delay);
+        let points: Vec<Point> = self.samples.iter().map(|s| point(s, newest, delay)).collect();
+        let line = regression::fit(&points);
+        let rate = line.map_or(0.0, |line| line.rate).clamp(region.slow, region.fast);
+        let (low, high) = envelope(constraints, rate);
+        let offset = f64::midpoint(low, high).clamp(region.low, region.high);
+        let strict = (region.fast - rate).max(rate - region.slow);
+        let fitted = line.filter(|line| line.used >= FIT_SAMPLES).map_or(f64::INFINITY, |line| {
+            let span = -points[points.len() - line.used].x;
+            RATE_SIGMAS * line.rate_error + WANDER_PPB_PER_S * span / 2.0
+        });
+        Estimate {
+            correction: Span::from_nanos(to_int(offset)),
+            // One more for the rounding of the estimate.
+            path_bound: Span::from_nanos(to_int((region.high - offset).max(offset - region.low).ceil()) + 1),
+            root: self.samples.iter().map(|s| s.root).max().unwrap_or(newest.root),
+            rate_ppb: to_int(rate),
+            rate_bound_ppb: to_int(strict.min(fitted).ceil()) + 1,
+            delay,
+        }
     }
 }
 
-/// Whether `new` is a step away from `old`: further at `mono` than both bounds and the fastest slew
-/// since `old` explain.
-pub(super) fn is_step(old: &ClockMapping, new: &ClockMapping, mono: BoardTime) -> bool {
-    let slewed = ClockMapping { drift_ppb: old.drift_ppb.saturating_add(MAX_SKEW_PPB), ..*old };
-    !slewed.agrees_with(new, mono)
+/// Whether `new` is a step away from `old`, which was last confirmed at `heard`: further at `now` than both
+/// bounds and the fastest slew since then explain.
+pub(super) fn is_step(old: &ClockMapping, new: &ClockMapping, heard: BoardTime, now: BoardTime) -> bool {
+    let slewed = (now - heard).abs().mul_div(MAX_SKEW_PPB, 1_000_000_000);
+    !ClockMapping { uncertainty: old.uncertainty + slewed, ..*old }.agrees_with(new, now)
 }
 
-fn ppb(part: Span, whole: Span) -> Option<i64> {
-    (whole > Span::ZERO).then(|| part.mul_div(1_000_000_000, whole.as_nanos()).as_nanos())
+/// How far two samples of one server may be apart: their paths' bounds, and the fastest slew in between.
+/// The root error is common to both.
+fn slack(a: &Sample, b: &Sample) -> Span {
+    a.path_bound() + b.path_bound() + (b.mono - a.mono).abs().mul_div(MAX_SKEW_PPB, 1_000_000_000)
+}
+
+/// The longest part of `constraints` up to the newest that does not contradict itself, by its first index.
+fn longest_suffix(constraints: &[Constraint], max_rate: f64) -> Option<(usize, Region)> {
+    let (mut contradictory, mut first) = (0, constraints.len().checked_sub(1)?);
+    let mut region = Region::of(&constraints[first..], max_rate)?;
+    while first - contradictory > 1 {
+        let middle = usize::midpoint(contradictory, first);
+        match Region::of(&constraints[middle..], max_rate) {
+            Some(found) => (first, region) = (middle, found),
+            None => contradictory = middle,
+        }
+    }
+    Some((first, region))
+}
+
+/// How far a rate that wanders takes the clock from a straight line in `age`.
+fn wander(age: Span) -> Span {
+    Span::from_nanos(to_int(wander_ns(age.as_secs_f64())))
+}
+
+fn wander_ns(seconds: f64) -> f64 {
+    WANDER_PPB_PER_S * seconds * seconds / 2.0
+}
+
+/// Position of `sample` from `newest`: seconds, and the offset's change in ns.
+fn relative(sample: &Sample, newest: &Sample) -> (f64, f64) {
+    let elapsed = sample.mono - newest.mono;
+    (elapsed.as_secs_f64(), to_float(((sample.utc - newest.utc) - elapsed).as_nanos()))
+}
+
+fn constraint(sample: &Sample, newest: &Sample) -> Constraint {
+    let (x, y) = relative(sample, newest);
+    let half = to_float(sample.path_bound().as_nanos()) + wander_ns(x);
+    Constraint { x, low: y - half, high: y + half }
+}
+
+/// The delay beyond the least one was spent in either direction: this is how far off the sample is likely
+/// to be.
+fn point(sample: &Sample, newest: &Sample, least: Span) -> Point {
+    let (x, y) = relative(sample, newest);
+    // A tenth of the path itself: what the least delay of so few samples leaves open.
+    let floor = sample.residual + least / 20;
+    let sigma = to_float(((sample.delay - least) / 2 + floor).as_nanos()).max(1.0);
+    Point { x, y, sigma }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "inside a filter, relative to a near reference")]
+fn to_float(ns: i64) -> f64 {
+    ns as f64
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "float to int casts saturate")]
+fn to_int(value: f64) -> i64 {
+    value as i64
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const UTC: Utc = Utc::from_unix_nanos(1_790_000_000_000_000_000);
-
-    /// A sample at `ms`, `error_us` off, of `delay_us`, seen by a clock that is `skew_ppb` too slow.
-    fn sample(ms: i64, error_us: i64, delay_us: i64, skew_ppb: i64) -> Sample {
-        let elapsed = Span::from_millis(ms);
-        Sample {
-            mono: BoardTime::from_nanos(0) + elapsed,
-            utc: UTC + elapsed + elapsed.mul_div(skew_ppb, 1_000_000_000) + Span::from_micros(error_us),
-            delay: Span::from_micros(delay_us),
-            residual: Span::ZERO,
-            root: Span::from_micros(10),
-        }
-    }
-
-    fn filter(samples: &[Sample]) -> Filter {
-        let mut filter = Filter::new(15_000);
-        for &sample in samples {
-            assert_eq!(filter.handle_sample(sample), Verdict::Accepted);
-        }
-        filter
-    }
-
-    #[test]
-    fn the_shortest_path_wins_while_it_is_fresh() {
-        let filter = filter(&[sample(0, 400, 1_000, 0), sample(500, 5, 100, 0), sample(1_000, -300, 800, 0)]);
-        let now = BoardTime::from_nanos(1_000_000_000);
-        assert_eq!(filter.best(now), Some(&sample(500, 5, 100, 0)));
-        assert_eq!(filter.mapping(now).unwrap().uncertainty, Span::from_micros(60));
-    }
-
-    #[test]
-    fn a_fresh_sample_beats_a_shorter_path_of_long_ago() {
-        // 300 us of path are worth 20 s of growth at 15 ppm.
-        for (ms, best) in [(15_000, 0), (25_000, 25_000)] {
-            let filter = filter(&[sample(0, 0, 100, 0), sample(ms, 0, 700, 0)]);
-            let filter = Filter { skew: Some(Skew { rate_ppb: 0, error_ppb: 1_000 }), ..filter };
-            let now = BoardTime::from_nanos(ms * 1_000_000);
-            assert_eq!(filter.best(now).unwrap().mono, BoardTime::from_nanos(best * 1_000_000));
-        }
-    }
-
-    #[test]
-    fn only_the_last_eight_count() {
-        let filter = filter(&(0..9).map(|i| sample(i, 0, 100 + i, 0)).collect::<Vec<_>>());
-        assert_eq!(filter.best(BoardTime::from_nanos(8_000_000)), Some(&sample(1, 0, 101, 0)));
-    }
-
-    #[test]
-    fn skew_is_used_once_it_is_known_better_than_nothing() {
-        // 100 us of path over 1 s: anything from -60 to 140 ppm.
-        let short = filter(&[sample(0, 0, 100, 40_000), sample(1_000, 0, 100, 40_000)]);
-        assert_eq!((short.skew(), short.growth()), (None, UNKNOWN_SKEW_PPB));
-        let better = filter(&[sample(0, 0, 100, 40_000), sample(4_000, 0, 100, 40_000)]);
-        assert_eq!((better.skew(), better.growth()), (Some(40_000), 25_000 + WANDER_PPB));
-        let long = filter(&[sample(0, 0, 100, 40_000), sample(20_000, 0, 100, 40_000)]);
-        assert_eq!((long.skew(), long.growth()), (Some(40_000), 15_000));
-        let at =
-            long.mapping(BoardTime::from_nanos(0)).unwrap().utc_at(BoardTime::from_nanos(20_000_000_000));
-        assert_eq!(at.utc, UTC + Span::from_secs(20) + Span::from_micros(800));
-    }
-
-    #[test]
-    fn a_server_that_slews_faster_than_any_drift_passes_over_old_samples_and_is_no_step() {
-        let filter = filter(&[sample(0, 0, 20, 0), sample(1_000, 0, 20, 0), sample(2_000, 400, 90, 0)]);
-        assert_eq!(filter.best(BoardTime::from_nanos(2_000_000_000)), Some(&sample(2_000, 400, 90, 0)));
-    }
-
-    #[test]
-    fn one_outlier_is_ignored_and_three_are_a_step() {
-        let mut filter = filter(&[sample(0, 0, 100, 0)]);
-        let away = Span::from_millis(50);
-        assert_eq!(filter.handle_sample(sample(500, 50_000, 100, 0)), Verdict::Outlier(away));
-        assert_eq!(filter.handle_sample(sample(1_000, 50_000, 100, 0)), Verdict::Outlier(away));
-        assert_eq!(filter.handle_sample(sample(1_500, 0, 100, 0)), Verdict::Accepted);
-        assert_eq!(filter.handle_sample(sample(2_000, 50_000, 100, 0)), Verdict::Outlier(away));
-        let back = filter.handle_sample(sample(2_500, -50_000, 100, 0));
-        assert_eq!(back, Verdict::Outlier(-away), "the last one was not confirmed");
-        assert_eq!(filter.handle_sample(sample(3_000, -50_000, 100, 0)), Verdict::Outlier(-away));
-        assert_eq!(filter.handle_sample(sample(3_500, -50_000, 100, 0)), Verdict::Step);
-        let now = BoardTime::from_nanos(3_500_000_000);
-        assert_eq!(filter.mapping(now).unwrap().utc_at(now).utc, UTC + Span::from_millis(3_450));
-    }
-
-    #[test]
-    fn hostile_samples_overflow_nothing() {
-        // Twenty seconds of delay believe any jump; within a nanosecond it is a rate beyond all numbers.
-        let wild = |ns, jump_s| Sample {
-            mono: BoardTime::from_nanos(ns),
-            utc: UTC + Span::from_secs(jump_s),
-            ..sample(0, 0, 20_000_000, 0)
-        };
-        for jump in [-15, 15] {
-            let filter = filter(&[wild(0, 0), wild(1, jump), wild(2, 2 * jump)]);
-            assert_eq!(filter.skew(), None);
-        }
-    }
-
-    #[test]
-    fn equal_instants_do_not_divide_by_zero() {
-        let same = sample(0, 0, 0, 0);
-        assert_eq!(filter(&[same, same]).skew(), None);
-    }
-}
+mod tests;

@@ -10,13 +10,18 @@
 //! Neither sockets nor clock reads live here: the sender's clock shell has them.
 
 mod client;
+mod feasible;
 mod filter;
+mod leap;
 mod mapping;
 pub mod ntp;
+mod regression;
+mod sample;
+mod select;
 mod server;
 mod system;
 
 pub use client::{NtpClient, NtpConfig, NtpError, NtpStatus, ServerState, ServerStatus, Transmit};
-pub use filter::Sample;
 pub use mapping::{ClockMapping, ClockState, RFC5905_PHI_PPB};
+pub use sample::Sample;
 pub use system::{ClockReading, SystemClock};

@@ -4,15 +4,16 @@
 use std::collections::VecDeque;
 
 use super::NtpError;
-use super::filter::{Filter, Sample, UNKNOWN_SKEW_PPB, Verdict};
+use super::filter::{Filter, UNKNOWN_SKEW_PPB, Verdict};
 use super::ntp::{KissCode, Leap, Response};
-use super::{NtpConfig, ServerState, ServerStatus};
+use super::{NtpConfig, Sample, ServerState, ServerStatus};
 use crate::time::{BoardTime, NtpTimestamp, Span};
 
-/// Good answers at the shortest interval before the interval begins to grow.
-const FAST_SAMPLES: u32 = 4;
+/// Good answers at the shortest interval before the interval begins to grow; a burst of eight is what
+/// rate limits commonly forgive.
+const FAST_SAMPLES: u32 = 8;
 /// Unanswered requests at the shortest interval before the interval grows.
-const FAST_FAILURES: u32 = 8;
+const FAST_FAILURES: u32 = 12;
 /// While there is no clock at all, the longest interval: a server that comes up is found this soon.
 const SEARCH_POLL: Span = Span::from_secs(4);
 /// Least and greatest interval once a server has sent the kiss code RATE.
@@ -41,7 +42,10 @@ struct Exchange {
 pub(super) struct Server {
     pub(super) filter: Filter,
     state: ServerState,
+    /// The majority of the servers says otherwise.
+    pub(super) falseticker: bool,
     stratum: u8,
+    leap: Leap,
     sent: u64,
     samples: u64,
     rejected: u64,
@@ -66,7 +70,9 @@ impl Server {
         Self {
             filter: Filter::new(config.drift_ppb),
             state: ServerState::Unreachable,
+            falseticker: false,
             stratum: 0,
+            leap: Leap::None,
             sent: 0,
             samples: 0,
             rejected: 0,
@@ -89,8 +95,9 @@ impl Server {
     }
 
     pub(super) fn status(&self) -> ServerStatus {
+        let outvoted = self.falseticker && self.state == ServerState::Usable;
         ServerStatus {
-            state: self.state,
+            state: if outvoted { ServerState::Falseticker } else { self.state },
             stratum: self.stratum,
             sent: self.sent,
             samples: self.samples,
@@ -101,6 +108,26 @@ impl Server {
 
     pub(super) const fn stratum(&self) -> u8 {
         self.stratum
+    }
+
+    /// How far its clock will be set at the end of the month, if it announces that.
+    pub(super) const fn leap(&self) -> Option<Span> {
+        match self.leap {
+            Leap::Insert => Some(Span::from_secs(-1)),
+            Leap::Delete => Some(Span::from_secs(1)),
+            Leap::None | Leap::Unsynchronized => None,
+        }
+    }
+
+    /// The leap second that it announced is over.
+    pub(super) fn handle_leap(&mut self, by: Span) {
+        self.filter.shift(by);
+        self.leap = Leap::None;
+    }
+
+    /// Whether an answer may still come that was not asked for in vain.
+    pub(super) fn is_silent(&self) -> bool {
+        self.state == ServerState::Denied || self.failures >= FAST_FAILURES
     }
 
     pub(super) const fn samples(&self) -> u64 {
@@ -182,6 +209,7 @@ impl Server {
         };
         self.state = ServerState::Usable;
         self.stratum = response.stratum;
+        self.leap = response.leap;
         self.samples += 1;
         self.settled = if stepped { 0 } else { self.settled.saturating_add(1) };
         self.failures = 0;
@@ -231,10 +259,7 @@ impl Server {
     /// The interval may grow until the bound's growth meanwhile matters beside the path's own bound: a
     /// near server is asked more often than a far one, and more often while the skew is unknown.
     fn longest_poll(&self) -> Span {
-        let Some(sample) = self.filter.newest().and_then(|at| self.filter.best(at)) else {
-            return self.max_poll;
-        };
-        (sample.path_bound() / 2).mul_div(1_000_000_000, self.filter.growth()).max(NEAR_POLL)
+        self.filter.patience().map_or(self.max_poll, |patience| patience.max(NEAR_POLL))
     }
 }
 

@@ -13,6 +13,7 @@ pub mod fuzz;
 mod jpeg;
 mod pace;
 mod parameter_sets;
+mod phase;
 mod picture;
 mod spec;
 mod test;
@@ -28,6 +29,7 @@ use std::time::Duration;
 use framelock_common::rtcp::CaptureKind;
 use framelock_common::time::{BoardTime, Span};
 
+pub use phase::{IntervalChoice, PhaseMeans, PhaseMove, StretchRange};
 pub use picture::{I420, PicturePool, Size};
 pub use spec::{CaptureConfig, ControlValue, Format, FrameRate, SourceSpec, SpecError, TestSpec};
 
@@ -46,6 +48,26 @@ pub trait Capture: Send {
 
     /// What went wrong so far.
     fn counters(&self) -> CaptureCounters;
+
+    /// When the stream that runs now was asked for, where it is the source's start that decides when frames
+    /// are exposed.
+    fn started(&self) -> Option<BoardTime> {
+        None
+    }
+
+    /// What the source can do about its phase.
+    fn phase_means(&self) -> PhaseMeans {
+        PhaseMeans::default()
+    }
+
+    /// Moves the phase. Takes effect within a few frames; a restart within the calls of [`Self::next`] that
+    /// follow.
+    ///
+    /// # Errors
+    /// When the device refuses, or the source does not have this means. It goes on as before.
+    fn move_phase(&mut self, order: PhaseMove) -> Result<(), CaptureError> {
+        Err(CaptureError::Settings(format!("{} cannot do {order:?}", self.info().description)))
+    }
 }
 
 /// A frame and when it was taken.

@@ -9,6 +9,7 @@ use framelock_common::time::Span;
 
 use crate::capture::{FrameRate, Size, SourceSpec};
 use crate::config::{ClockSpec, HostPort, Options, Target, TargetError, Transport, read_bitrate, read_size};
+use crate::phase::PhaseTarget;
 
 /// Captures a camera, encodes H.264 and streams it with the UTC instant of every frame.
 #[derive(Debug, Parser)]
@@ -72,6 +73,9 @@ pub(super) struct RunArgs {
     /// auto, system, ntp:HOST[:PORT][,HOST...] or sim:offset=80ms,drift=30ppm[,ntp:HOST] [default: auto]
     #[arg(long, value_name = "SRC")]
     clock: Option<ClockSpec>,
+    /// Expose so much after the multiples of the frame period in UTC, such as 0ms; auto: as the other cameras
+    #[arg(long, value_name = "TIME|auto", allow_hyphen_values = true)]
+    phase: Option<PhaseTarget>,
     /// Burn the UTC time of capture into the picture
     #[arg(long)]
     overlay_time: bool,
@@ -121,6 +125,7 @@ impl RunArgs {
             size: self.size,
             fps: self.fps,
             bitrate: self.bitrate,
+            phase: self.phase,
             overlay_time: self.overlay_time.then_some(true),
             stats: self.stats,
             frames: self.frames,

@@ -20,6 +20,7 @@ pub use clock::{ClockSpec, ClockSpecError, MAX_SERVERS, NTP_PORT, parse_servers}
 pub use target::{HostPort, Target, TargetError, Transport};
 
 use crate::capture::{ControlValue, Format, FrameRate, Size, SourceSpec};
+use crate::phase::{PhaseConfig, PhaseTarget};
 
 /// The largest configuration file that is read: many times what any needs.
 const MAX_FILE: u64 = 1 << 20;
@@ -30,6 +31,9 @@ const MAX_NAME: usize = 64;
 /// The bound on the system clock's error where nothing better is known. Machines that time daemons
 /// discipline over the Internet stay well within it.
 const SYSTEM_UNCERTAINTY: Span = Span::from_millis(50);
+
+/// From one restart of a stream for its phase to the next at least.
+const PHASE_RESTART_INTERVAL: Span = Span::from_secs(60);
 
 /// Why settings were refused.
 #[derive(Debug, thiserror::Error)]
@@ -106,6 +110,12 @@ pub struct Options {
     pub keyframe_interval: Option<Span>,
     /// Threads of the encoder; 0 takes as many as help.
     pub encoder_threads: Option<u16>,
+    /// Where on the grid of UTC frames shall be exposed.
+    #[serde(deserialize_with = "from_text")]
+    pub phase: Option<PhaseTarget>,
+    /// How often the stream may be restarted for that.
+    #[serde(deserialize_with = "de::optional_duration")]
+    pub phase_restart_interval: Option<Span>,
     /// Whether the UTC time is burned into the picture.
     pub overlay_time: Option<bool>,
     /// Where counters are written as JSON.
@@ -175,6 +185,8 @@ pub struct Settings {
     pub keyframe_interval: Span,
     /// Threads of the encoder.
     pub encoder_threads: u16,
+    /// What phase to keep, if any.
+    pub phase: Option<PhaseConfig>,
     /// Whether the UTC time is burned into the picture.
     pub overlay_time: bool,
     /// Where counters are written.
@@ -227,6 +239,7 @@ impl Options {
         lay(&mut self.bitrate, given.bitrate);
         lay(&mut self.keyframe_interval, given.keyframe_interval);
         lay(&mut self.encoder_threads, given.encoder_threads);
+        lay(&mut self.phase, given.phase);
         lay(&mut self.overlay_time, given.overlay_time);
         lay(&mut self.stats, given.stats);
         lay(&mut self.log_format, given.log_format);
@@ -267,6 +280,15 @@ impl Options {
             Span::from_micros(1)..=Span::from_secs(60),
             "allowed are 1us to 60s",
         )?;
+        let restart_interval = self.phase_restart_interval.unwrap_or(PHASE_RESTART_INTERVAL);
+        in_range(
+            "phase-restart-interval",
+            restart_interval,
+            Span::from_secs(1)..=Span::from_secs(86_400),
+            "allowed are 1s to 24h",
+        )?;
+        let target = self.phase.map_or(Span::ZERO, PhaseTarget::span);
+        in_range("phase", target, Span::from_secs(-10)..=Span::from_secs(10), "allowed are -10s to 10s")?;
         if self.frames == Some(0) {
             in_range("frames", 0_u64, 1..=u64::MAX, "at least one")?;
         }
@@ -281,6 +303,7 @@ impl Options {
             bitrate,
             keyframe_interval,
             encoder_threads: self.encoder_threads.unwrap_or(0),
+            phase: self.phase.map(|_| PhaseConfig { target, restart_interval }),
             overlay_time: self.overlay_time.unwrap_or(false),
             stats: self.stats,
             frames: self.frames,

@@ -21,6 +21,9 @@ fn the_minimum_gives_the_defaults() {
     assert_eq!(settings.bitrate, 1_500_000);
     assert_eq!(settings.clock, ClockSpec::System);
     assert_eq!(settings.keyframe_interval, Span::from_secs(2));
+    assert_eq!(settings.phase, None);
+    let auto = parse(&format!("{MINIMUM}phase = \"auto\"")).unwrap().phase.unwrap();
+    assert_eq!(auto.target, Span::ZERO);
 }
 
 #[test]
@@ -46,6 +49,8 @@ fn the_shipped_example_is_valid_and_shows_every_key() {
         "bitrate",
         "keyframe-interval",
         "encoder-threads",
+        "phase",
+        "phase-restart-interval",
         "overlay-time",
         "stats",
         "log-format",
@@ -73,6 +78,7 @@ fn everything_is_read() {
         size = "1280x720"
         fps = 29.97
         bitrate = "3M"
+        phase = "-2ms"
         overlay-time = true
         [capture]
         format = "yuyv"
@@ -86,6 +92,8 @@ fn everything_is_read() {
     )
     .unwrap();
     assert_eq!(settings.transport, Transport::RtpH264);
+    let phase = PhaseConfig { target: Span::from_millis(-2), restart_interval: Span::from_secs(60) };
+    assert_eq!(settings.phase, Some(phase));
     assert_eq!(settings.fps, FrameRate::new(29_970, 1_000));
     assert_eq!(settings.size, Some(Size::new(1280, 720)));
     assert_eq!(settings.capture.controls["exposure_time_absolute"], ControlValue::Integer(100));
@@ -112,6 +120,9 @@ fn what_is_wrong_is_named_with_its_line() {
         ("camera = \"\"\nsource = \"test\"\nto = \"rtp://host:5000\"", "camera"),
         ("source = \"test\"\nto = \"udp://host:5000\"\ntransport = \"rtp-h264\"", "udp-mpegts"),
         ("bitrate = 1\nsource = \"test\"\nto = \"rtp://host:5000\"", "10k"),
+        ("phase = \"12\"", "sender.toml:1"),
+        ("phase = \"1min\"\nsource = \"test\"\nto = \"rtp://host:5000\"", "-10s to 10s"),
+        ("phase-restart-interval = \"0s\"\nsource = \"test\"\nto = \"rtp://host:5000\"", "1s to 24h"),
         ("keyframe-interval = \"0s\"\nsource = \"test\"\nto = \"rtp://host:5000\"", "keyframe-interval"),
     ] {
         let error = refused(text);

@@ -8,6 +8,7 @@ use super::slot::Slot;
 use super::{RunError, Shared};
 use crate::capture::{Capture, CaptureError, Captured, I420, Picture, StreamInfo};
 use crate::clock::BoardClock;
+use crate::phase::Keeper;
 
 /// How long a call to the source may take; so soon the thread sees that it has to end.
 const TIMEOUT: Duration = Duration::from_millis(200);
@@ -58,13 +59,19 @@ fn capture(
     mut take: impl FnMut(Picture, Origin, &StreamInfo) -> Result<bool, RunError>,
 ) -> Result<(), RunError> {
     let mut complained = Complaint::default();
+    let mut keeper = shared.phase.map(|config| Keeper::new(config, source));
     while !shared.stop.load(Ordering::Relaxed) {
         let next = source.next(TIMEOUT);
         shared.counters.set_capture(source.counters());
         shared.counters.capture_cpu.set(BoardClock::thread_cpu());
         match next {
-            Ok(Captured { mono, kind, jitter, picture, .. }) => {
+            Ok(captured) => {
                 complained.clear();
+                if let Some(keeper) = &mut keeper {
+                    let mapping = *shared.utc.borrow();
+                    shared.counters.set_phase(keeper.handle(source, &captured, mapping.as_ref()));
+                }
+                let Captured { mono, kind, jitter, picture, .. } = captured;
                 if !take(picture, Origin { mono, dts: None, kind, jitter }, source.info())? {
                     break;
                 }
@@ -171,6 +178,7 @@ mod tests {
             counters: std::sync::Arc::default(),
             force_key: std::sync::Arc::default(),
             stop: std::sync::Arc::default(),
+            phase: None,
         }
     }
 

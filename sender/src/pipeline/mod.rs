@@ -30,6 +30,7 @@ use crate::config::Settings;
 use crate::encode::{EncodeConfig, EncodeError, Encoder};
 use crate::net::stream::{Frame, Stream, StreamConfig};
 use crate::net::{self, Inputs};
+use crate::phase::PhaseConfig;
 use crate::stats::Counters;
 use outlet::Outlet;
 use reporting::Reporter;
@@ -84,6 +85,7 @@ struct Shared {
     counters: Arc<Counters>,
     force_key: Arc<AtomicBool>,
     stop: Arc<AtomicBool>,
+    phase: Option<PhaseConfig>,
 }
 
 /// Runs a sender until its source ends, `settings.frames` have been sent, or the process is asked to
@@ -124,6 +126,7 @@ async fn run_stages(settings: &Settings, clock: BoardClock) -> Result<(), RunErr
         counters: Arc::default(),
         force_key: Arc::default(),
         stop: Arc::default(),
+        phase: settings.phase,
     };
     let stream = Stream::new(
         StreamConfig {

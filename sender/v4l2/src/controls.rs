@@ -13,6 +13,9 @@ use crate::raw::{Plain, ioctl, text};
 const CONTROL_LIMIT: usize = 512;
 const MENU_LIMIT: i64 = 128;
 
+/// The control that adds empty lines to a sensor's frames (`V4L2_CID_VBLANK`).
+pub const VERTICAL_BLANKING: u32 = sys::V4L2_CID_VBLANK;
+
 /// What values a control takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ControlKind {
@@ -95,6 +98,14 @@ impl Device {
             controls.extend(self.describe(&query));
         }
         controls
+    }
+
+    /// The control with this number, if the device has it.
+    #[must_use]
+    pub fn control(&self, id: u32) -> Option<Control> {
+        let mut query = sys::v4l2_query_ext_ctrl { id, ..Plain::zeroed() };
+        ioctl(self.as_fd(), vidioc::VIDIOC_QUERY_EXT_CTRL, &mut query).ok()?;
+        self.describe(&query)
     }
 
     /// Sets `control` to `value`; of one of 32 bits the low 32 are taken.

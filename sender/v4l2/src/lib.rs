@@ -14,7 +14,7 @@ mod query;
 mod raw;
 mod stream;
 
-pub use controls::{Control, ControlKind, control_name};
+pub use controls::{Control, ControlKind, VERTICAL_BLANKING, control_name};
 pub use device::{Capability, Device, Event, PixelFormat};
 pub use query::{FormatDescription, Fraction, Intervals, Sizes};
 pub use stream::{Buffer, Stream, TimestampSource};
@@ -69,6 +69,6 @@ mod tests {
         assert!(device.formats().is_empty());
         assert!(device.controls().is_empty());
         assert!(device.format().is_err());
-        assert!(Stream::start(device, 4).is_err());
+        assert!(Stream::prepare(device, 4).is_err());
     }
 }

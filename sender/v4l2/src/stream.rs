@@ -56,12 +56,11 @@ pub struct Buffer<'a> {
 }
 
 impl Stream {
-    /// Has `device` stream into `count` buffers; format and rate must be set.
+    /// Gives `device` `count` buffers to stream into; format and rate must be set.
     ///
     /// # Errors
-    /// The kernel's: `EBUSY` while someone else streams, `ENOSPC` where the USB bus has no bandwidth
-    /// left, `EINVAL` of a device that cannot stream this way.
-    pub fn start(device: Device, count: u32) -> io::Result<Self> {
+    /// The kernel's: `EBUSY` while someone else streams, `EINVAL` of a device that cannot stream this way.
+    pub fn prepare(device: Device, count: u32) -> io::Result<Self> {
         let mut request = sys::v4l2_requestbuffers { count, type_: CAPTURE, memory: MMAP, ..Plain::zeroed() };
         ioctl(device.as_fd(), vidioc::VIDIOC_REQBUFS, &mut request)?;
         if request.count == 0 {
@@ -77,9 +76,27 @@ impl Stream {
             stream.mappings.push(Mapping::new(stream.as_fd(), buffer.length as usize, offset)?);
             stream.queue(index)?;
         }
-        let mut kind = CAPTURE.cast_signed();
-        ioctl(stream.as_fd(), vidioc::VIDIOC_STREAMON, &mut kind)?;
         Ok(stream)
+    }
+
+    /// Starts a stream that was prepared or paused.
+    ///
+    /// # Errors
+    /// The kernel's: `EBUSY` while someone else streams, `ENOSPC` where the USB bus has no bandwidth left.
+    pub fn start(&mut self) -> io::Result<()> {
+        let mut kind = CAPTURE.cast_signed();
+        ioctl(self.as_fd(), vidioc::VIDIOC_STREAMON, &mut kind)
+    }
+
+    /// Stops the stream and prepares it to be started again. Frames that were not fetched are lost.
+    ///
+    /// # Errors
+    /// The kernel's: `ENODEV` of a device that is gone.
+    pub fn pause(&mut self) -> io::Result<()> {
+        let mut kind = CAPTURE.cast_signed();
+        ioctl(self.as_fd(), vidioc::VIDIOC_STREAMOFF, &mut kind)?;
+        let count = u32::try_from(self.mappings.len()).unwrap_or(BUFFER_LIMIT);
+        (0..count).try_for_each(|index| self.queue(index))
     }
 
     /// The device.

@@ -23,8 +23,8 @@ use self::ts::TsReader;
 use super::pace::sleep_until;
 use super::parameter_sets::ParameterSets;
 use super::{
-    Capture, CaptureConfig, CaptureCounters, CaptureError, Captured, Format, FrameRate, Picture, Size,
-    StreamInfo,
+    Capture, CaptureConfig, CaptureCounters, CaptureError, Captured, Format, FrameRate, PhaseMeans,
+    PhaseMove, Picture, Size, StreamInfo, StretchRange,
 };
 
 /// Frames looked at to find out what the file is like: this many from the first key frame on.
@@ -199,6 +199,20 @@ impl Capture for FileSource {
 
     fn counters(&self) -> CaptureCounters {
         self.counters
+    }
+
+    fn phase_means(&self) -> PhaseMeans {
+        let limit = self.info.rate.period() / 2;
+        let stretch = StretchRange { shortest: -limit, longest: limit, step: Span::from_nanos(1) };
+        PhaseMeans { stretch: Some(stretch), ..PhaseMeans::default() }
+    }
+
+    fn move_phase(&mut self, order: PhaseMove) -> Result<(), CaptureError> {
+        let PhaseMove::Stretch(by) = order else {
+            return Err(CaptureError::Settings("a file only stretches frames".to_owned()));
+        };
+        self.timeline.shift(by);
+        Ok(())
     }
 }
 

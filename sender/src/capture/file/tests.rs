@@ -166,6 +166,19 @@ fn frames_come_when_they_are_due_and_begin_again() {
 }
 
 #[test]
+fn its_phase_moves_by_exactly_what_was_asked_also_across_the_end() {
+    let clip = Clip::make("clip.mp4", "0.2", "50", "-bf 0");
+    let mut source = open(&clip, true);
+    let mut last = source.next(Duration::from_secs(2)).unwrap().mono;
+    for by in [5, -4, 0, 0, 0, 0, 0, 0, 0, 10, -10, 1].map(Span::from_millis) {
+        source.move_phase(PhaseMove::Stretch(by)).unwrap();
+        let next = source.next(Duration::from_secs(2)).unwrap().mono;
+        assert_eq!(next - last, Span::from_millis(20) + by);
+        last = next;
+    }
+}
+
+#[test]
 fn a_file_ends_and_waits_no_longer_than_told() {
     let clip = Clip::make("end.ts", "0.4", "5", "-bf 0");
     let mut source = open(&clip, false);

@@ -81,9 +81,14 @@ impl Timeline {
 
     /// Moves `slot`, the last one placed, and all that follow by `delay`.
     pub(crate) fn postpone(&mut self, slot: Slot, delay: Span) -> Slot {
-        self.origin = self.origin.map(|origin| origin + delay);
-        self.last = self.last.map(|(dts, send)| (dts, send + delay));
+        self.shift(delay);
         Slot { send: slot.send + delay, capture: slot.capture + delay, decode: slot.decode + delay }
+    }
+
+    /// Moves all frames that are still to be placed by `by`.
+    pub(crate) fn shift(&mut self, by: Span) {
+        self.origin = self.origin.map(|origin| origin + by);
+        self.last = self.last.map(|(dts, send)| (dts, send + by));
     }
 
     fn span(&self, ticks: i64) -> Span {

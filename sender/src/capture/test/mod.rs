@@ -14,8 +14,8 @@ use self::oscillator::Oscillator;
 use self::pattern::Pattern;
 use super::pace::sleep_until;
 use super::{
-    CaptureConfig, CaptureCounters, CaptureError, Captured, Format, FrameRate, Picture, PicturePool, Size,
-    StreamInfo, TestSpec,
+    CaptureConfig, CaptureCounters, CaptureError, Captured, Format, FrameRate, PhaseMeans, PhaseMove,
+    Picture, PicturePool, Size, StreamInfo, StretchRange, TestSpec,
 };
 use crate::clock::BoardClock;
 use crate::overlay;
@@ -123,6 +123,20 @@ impl super::Capture for TestSource {
 
     fn counters(&self) -> CaptureCounters {
         self.counters
+    }
+
+    fn phase_means(&self) -> PhaseMeans {
+        let limit = self.info.rate.period() / 2;
+        let stretch = StretchRange { shortest: -limit, longest: limit, step: Span::from_nanos(1) };
+        PhaseMeans { stretch: Some(stretch), ..PhaseMeans::default() }
+    }
+
+    fn move_phase(&mut self, order: PhaseMove) -> Result<(), CaptureError> {
+        let PhaseMove::Stretch(by) = order else {
+            return Err(CaptureError::Settings("the test source only stretches frames".to_owned()));
+        };
+        self.oscillator.shift(by);
+        Ok(())
     }
 }
 
@@ -234,6 +248,26 @@ mod tests {
         assert!(late.sequence >= first.sequence + 5, "{}", late.sequence);
         // Two frames were delivered; every other number up to the last is a loss.
         assert_eq!((source.counters().frames, source.counters().lost), (2, late.sequence - 1));
+    }
+
+    #[test]
+    fn its_phase_moves_by_exactly_what_was_asked() {
+        let config = CaptureConfig { rate: Some(FrameRate::from_hz(50)), ..CaptureConfig::default() };
+        let mut source = open("phase=3ms", &config);
+        let (mut before, _) = next(&mut source);
+        let periods = |a: &Captured, b: &Captured| Span::from_millis(20) * (b.sequence - a.sequence) as i64;
+        for by in [Span::from_millis(-2), Span::from_millis(10), Span::from_millis(-10), Span::from_nanos(1)]
+        {
+            source.move_phase(PhaseMove::Stretch(by)).unwrap();
+            let (after, code) = next(&mut source);
+            assert_eq!(after.mono - before.mono, periods(&before, &after) + by);
+            // The strip tells when that was in truth, wherever the camera was moved.
+            let error = config.clock.truth(after.mono) - code.capture;
+            assert!(error.abs() < Span::from_millis(5), "{error}");
+            before = after;
+        }
+        let restart = PhaseMove::Restart { at: before.mono, every: Span::from_millis(20) };
+        assert!(source.move_phase(restart).is_err());
     }
 
     #[test]

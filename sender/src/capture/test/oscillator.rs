@@ -40,6 +40,11 @@ impl Oscillator {
         self.origin.saturating_add(true_time.as_nanos())
     }
 
+    /// Moves all exposures that are still to come by `by`.
+    pub(crate) const fn shift(&mut self, by: Span) {
+        self.origin = self.origin.saturating_add(by.as_nanos());
+    }
+
     /// The last frame exposed at or before `kernel` ns; 0 before the first.
     pub(crate) fn last_before(&self, kernel: i64) -> u64 {
         let running = Span::from_nanos(kernel.saturating_sub(self.origin));

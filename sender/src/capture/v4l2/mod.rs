@@ -7,6 +7,7 @@
 mod controls;
 mod identity;
 mod modes;
+mod phase;
 mod session;
 mod stamp;
 
@@ -20,7 +21,10 @@ pub(crate) use self::identity::{Identity, nodes};
 pub(crate) use self::modes::format_of;
 use self::session::{Session, SessionError};
 use super::pace::sleep_until;
-use super::{Capture, CaptureConfig, CaptureCounters, CaptureError, Captured, Format, StreamInfo};
+use super::{
+    Capture, CaptureConfig, CaptureCounters, CaptureError, Captured, Format, PhaseMeans, PhaseMove,
+    StreamInfo,
+};
 
 /// A stream without a frame for this long, and for ten periods, is started again.
 const STALL: Span = Span::from_secs(2);
@@ -147,6 +151,24 @@ impl Capture for V4l2Source {
 
     fn counters(&self) -> CaptureCounters {
         self.counters
+    }
+
+    fn started(&self) -> Option<BoardTime> {
+        self.session.as_ref().map(|session| session.started)
+    }
+
+    fn phase_means(&self) -> PhaseMeans {
+        self.session.as_ref().map(Session::phase_means).unwrap_or_default()
+    }
+
+    fn move_phase(&mut self, order: PhaseMove) -> Result<(), CaptureError> {
+        // Without a session there is no frame that could have led to an order.
+        let Some(session) = &mut self.session else { return Err(self.unplugged()) };
+        session.move_phase(order).map_err(|source| CaptureError::Device {
+            path: self.path.clone(),
+            what: "moving the phase",
+            source,
+        })
     }
 }
 

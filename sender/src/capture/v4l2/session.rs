@@ -11,12 +11,14 @@ use rustix::io::Errno;
 use super::controls;
 use super::identity::{Identity, nodes};
 use super::modes::{Choice, choose, is_close};
+use super::phase::Mover;
 use super::stamp::{Stamp, stamp};
 use crate::capture::jpeg::JpegDecoder;
+use crate::capture::pace::sleep_until;
 use crate::capture::parameter_sets::ParameterSets;
 use crate::capture::{
-    CaptureConfig, CaptureCounters, CaptureError, Captured, Format, FrameRate, Picture, PicturePool, Size,
-    StreamInfo, convert,
+    CaptureConfig, CaptureCounters, CaptureError, Captured, Format, FrameRate, PhaseMeans, PhaseMove,
+    Picture, PicturePool, Size, StreamInfo, convert,
 };
 
 /// Buffers that the driver fills in turn: one being filled, one full, one being converted, one spare.
@@ -35,12 +37,17 @@ pub(crate) struct SessionError {
 pub(crate) struct Session {
     pub(crate) info: StreamInfo,
     pub(crate) identity: Identity,
+    /// When the stream was last asked for.
+    pub(crate) started: BoardTime,
     driver: String,
     stream: Stream,
     config: CaptureConfig,
     converter: Converter,
     numbers: Numbers,
     events: bool,
+    mover: Mover,
+    /// A paused stream's next start: not before the instant, else whole spans later.
+    next_start: Option<(BoardTime, Span)>,
 }
 
 impl Session {
@@ -66,7 +73,11 @@ impl Session {
         let (choice, format) = set_up(&device, path, config)?;
         controls::apply(&device, path, config)?;
         let events = device.subscribe_events().is_ok();
-        let stream = Stream::start(device, BUFFERS).map_err(|error| start_error(path, choice, error))?;
+        let failed = |error| start_error(path, choice, error);
+        let mover = Mover::new(&device, choice.fourcc, choice.size, choice.rate);
+        let mut stream = Stream::prepare(device, BUFFERS).map_err(failed)?;
+        let started = config.clock.now();
+        stream.start().map_err(failed)?;
         Ok(Self {
             info: StreamInfo {
                 size: choice.size,
@@ -76,12 +87,15 @@ impl Session {
                 description: capability.card.clone(),
             },
             identity: Identity::new(path, &capability),
+            started,
             driver: capability.driver,
             stream,
             config: config.clone(),
             converter: Converter::new(path, choice, format)?,
             numbers: Numbers::default(),
             events,
+            mover,
+            next_start: None,
         })
     }
 
@@ -96,6 +110,9 @@ impl Session {
         deadline: BoardTime,
         counters: &mut CaptureCounters,
     ) -> Result<Option<Captured>, SessionError> {
+        if !self.start_again(deadline)? {
+            return Ok(None);
+        }
         loop {
             let remaining = deadline - self.config.clock.now();
             if !self.wait(remaining.max(Span::ZERO))? {
@@ -103,6 +120,9 @@ impl Session {
             }
             if let Some(captured) = self.fetch(counters)? {
                 counters.frames += 1;
+                let ended = self.mover.handle_frame(self.stream.device(), captured.sequence);
+                ended
+                    .map_err(|source| SessionError { what: "going back to the usual frame time", source })?;
                 return Ok(Some(captured));
             }
             // A camera whose every frame is damaged has the next one ready at once.
@@ -110,6 +130,40 @@ impl Session {
                 return Ok(None);
             }
         }
+    }
+
+    /// What the camera can do about its phase.
+    pub(crate) fn phase_means(&self) -> PhaseMeans {
+        self.mover.means()
+    }
+
+    /// Begins a change of phase.
+    pub(crate) fn move_phase(&mut self, order: PhaseMove) -> io::Result<()> {
+        let PhaseMove::Restart { at, every } = order else {
+            return self.mover.begin(self.stream.device(), order, self.numbers.next.saturating_sub(1));
+        };
+        self.stream.pause()?;
+        self.next_start = Some((at, every));
+        Ok(())
+    }
+
+    /// Starts a paused stream when its time has come; false if that is after `deadline`.
+    fn start_again(&mut self, deadline: BoardTime) -> Result<bool, SessionError> {
+        let Some((at, every)) = self.next_start else { return Ok(true) };
+        let clock = self.config.clock;
+        let now = clock.now();
+        // Stopping may have taken longer than was thought: the phase is the same some periods later.
+        let late = (now - at).max(Span::ZERO).as_nanos();
+        let at = at + every * ((late + every.as_nanos() - 1) / every.as_nanos().max(1));
+        self.next_start = Some((at, every));
+        if !sleep_until(&clock, at, (deadline - now).to_duration()) {
+            return Ok(false);
+        }
+        self.next_start = None;
+        self.numbers = Numbers { next: self.numbers.next, ..Numbers::default() };
+        self.started = clock.now();
+        self.stream.start().map_err(|source| SessionError { what: "starting again", source })?;
+        Ok(true)
     }
 
     /// Waits for a frame; false if none came in time.

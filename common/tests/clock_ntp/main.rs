@@ -2,7 +2,9 @@
 //! nothing that arrives fool or kill it?
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test: helpers may fail and say so")]
 
+mod faults;
 mod sim;
+mod truth;
 
 use framelock_common::clock::ntp::{KissCode, Leap, Request, Response};
 use framelock_common::clock::{ClockState, NtpClient, NtpConfig, NtpError, ServerState};

@@ -30,24 +30,45 @@ impl Random {
         let uniform = (self.below(1_000_000) + 1) as f64 / 1e6;
         Span::from_secs_f64(-uniform.ln() * mean.as_secs_f64())
     }
+
+    /// Pareto with exponent 1.5: no variance, and now and then ten times the mean; at most 2 s.
+    fn heavy(&mut self, mean: Span) -> Span {
+        let uniform = (self.below(1_000_000) + 1) as f64 / 1e6;
+        let delay = mean.as_secs_f64() / 3.0 * uniform.powf(-1.0 / 1.5);
+        Span::from_secs_f64(delay.min(2.0))
+    }
 }
 
 /// One direction of a path.
 #[derive(Clone, Copy)]
 pub(crate) struct Path {
     pub(crate) base: Span,
+    /// Mean of the exponential queueing delay.
     pub(crate) jitter: Span,
     pub(crate) loss_percent: u64,
+    /// How many of a hundred packets meet a long queue, and its mean delay.
+    pub(crate) tail: (u64, Span),
 }
 
 impl Path {
     pub(crate) fn micros(base: i64, jitter: i64, loss_percent: u64) -> Self {
-        Self { base: Span::from_micros(base), jitter: Span::from_micros(jitter), loss_percent }
+        Self {
+            base: Span::from_micros(base),
+            jitter: Span::from_micros(jitter),
+            loss_percent,
+            tail: (0, Span::ZERO),
+        }
+    }
+
+    pub(crate) fn with_tail(self, percent: u64, mean: Span) -> Self {
+        Self { tail: (percent, mean), ..self }
     }
 
     fn cross(&self, random: &mut Random) -> Option<Span> {
         let lost = random.below(100) < self.loss_percent;
-        (!lost).then(|| self.base + random.queueing(self.jitter))
+        let queued = random.queueing(self.jitter);
+        let tail = if random.below(100) < self.tail.0 { random.heavy(self.tail.1) } else { Span::ZERO };
+        (!lost).then(|| self.base + queued + tail)
     }
 }
 
@@ -116,6 +137,8 @@ pub(crate) struct Coverage {
     pub(crate) checks: u64,
     pub(crate) inside: u64,
     pub(crate) unsynchronized: u64,
+    /// When the clock was first synchronized.
+    pub(crate) first: Option<Span>,
     pub(crate) worst_error: Span,
     pub(crate) errors: Vec<Span>,
     pub(crate) bounds: Vec<Span>,
@@ -155,6 +178,9 @@ pub(crate) struct Sim {
     drift_ppb: i64,
     /// How far that rate swings up and down.
     pub(crate) wander_ppb: i64,
+    /// How far it moves while the board warms up.
+    pub(crate) warm_up_ppb: i64,
+    /// True UTC at the start.
     start: Utc,
     arrivals: BinaryHeap<Arrival>,
     order: u64,
@@ -182,6 +208,7 @@ impl Sim {
             now: Span::ZERO,
             drift_ppb,
             wander_ppb: 0,
+            warm_up_ppb: 0,
             start,
             arrivals: BinaryHeap::new(),
             order: 0,
@@ -192,9 +219,13 @@ impl Sim {
     /// comes and goes as with a room's temperature.
     pub(crate) fn mono(&self, at: Span) -> BoardTime {
         const PERIOD: f64 = 600.0;
+        const WARM_UP: f64 = 90.0;
         let phase = std::f64::consts::TAU * at.as_secs_f64() / PERIOD;
         let swing = self.wander_ppb as f64 * 1e-9 * PERIOD / std::f64::consts::TAU;
-        let wandered = Span::from_secs_f64(swing * (1.0 - phase.cos()));
+        let warm = self.warm_up_ppb as f64 * 1e-9;
+        let cold = WARM_UP * (1.0 - (-at.as_secs_f64() / WARM_UP).exp());
+        let wandered = swing * (1.0 - phase.cos()) + warm * (at.as_secs_f64() - cold);
+        let wandered = Span::from_secs_f64(wandered);
         BoardTime::from_nanos(4_321_000_000_000) + at + at.mul_div(self.drift_ppb, 1_000_000_000) + wandered
     }
 
@@ -227,6 +258,11 @@ impl Sim {
                 self.transmit();
             }
         }
+    }
+
+    /// UTC is set by `by`, and with it all servers.
+    pub(crate) fn set_truth(&mut self, by: Span) {
+        self.start = self.start + by;
     }
 
     pub(crate) fn run_for(&mut self, span: Span) {
@@ -287,6 +323,7 @@ impl Sim {
         };
         let estimate = mapping.utc_at(self.mono(self.now));
         let error = (estimate.utc - (self.start + self.now)).abs();
+        self.coverage.first.get_or_insert(self.now);
         self.coverage.checks += 1;
         self.coverage.inside += u64::from(error <= estimate.uncertainty);
         self.coverage.worst_error = self.coverage.worst_error.max(error);
