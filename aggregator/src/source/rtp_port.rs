@@ -20,7 +20,7 @@ use super::pipeline::{Sink, StreamOutput};
 use super::probation::{Probation, Stranger, least};
 use super::rtp_stream::{FORGET_AFTER, RtpStream};
 use super::unit::UnitAssembler;
-use super::{BROKEN_AFTER, Channel, Datagram, DownReason, PortEvent, StreamStatus, Transmit};
+use super::{BROKEN_AFTER, Channel, Datagram, DownReason, PortCounters, PortEvent, StreamStatus, Transmit};
 use crate::timestamp::HostClock;
 
 /// Streams without a camera that are remembered at a time; for one more, another is forgotten.
@@ -31,17 +31,6 @@ const MAX_NAME: usize = 64;
 const RETRY: Span = Span::from_millis(50);
 /// At most this often the log says why a sender is ignored.
 const EXPLAIN: Span = Span::from_secs(10);
-
-/// Counters of a port for what belongs to no camera.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct PortCounters {
-    /// Datagrams that are neither RTP with a known payload type nor RTCP.
-    pub malformed: u64,
-    /// Datagrams of senders that have no camera: a second sender, or one above the limit.
-    pub unclaimed: u64,
-    /// Streams without a camera that were forgotten because there were too many.
-    pub forgotten: u64,
-}
 
 /// See the module.
 #[derive(Debug)]

@@ -165,6 +165,7 @@ impl RtpStream {
         let stats = self.session.stats();
         StreamStatus {
             address: Some(self.address),
+            since: Some(self.first),
             packets: self.packets,
             bytes: self.bytes,
             lost: stats.lost,

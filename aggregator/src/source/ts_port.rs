@@ -9,7 +9,7 @@ use framelock_common::time::HostTime;
 use super::owner::{Owner, Ruling, rule};
 use super::pipeline::{FramePipeline, Sink, StreamOutput};
 use super::unit::{UnitAssembler, UnitEvent};
-use super::{BROKEN_AFTER, Datagram, DownReason, PortEvent, StreamStatus};
+use super::{BROKEN_AFTER, Datagram, DownReason, PortCounters, PortEvent, StreamStatus};
 use crate::timestamp::HostClock;
 
 /// See the module.
@@ -18,7 +18,7 @@ pub struct TsPort {
     sender: Option<Sender>,
     number: u64,
     up: bool,
-    refused: u64,
+    counters: PortCounters,
     events: VecDeque<PortEvent>,
     units: Vec<UnitEvent>,
     outputs: Vec<StreamOutput>,
@@ -27,6 +27,7 @@ pub struct TsPort {
 #[derive(Debug)]
 struct Sender {
     address: SocketAddr,
+    first: HostTime,
     last: HostTime,
     /// When it last gave a good frame, or was first heard.
     productive: HostTime,
@@ -43,20 +44,26 @@ impl TsPort {
         let Some(sender) = &mut self.sender else { return StreamStatus::default() };
         StreamStatus {
             address: Some(sender.address),
+            since: Some(sender.first),
             packets: sender.packets,
             bytes: sender.bytes,
-            malformed: self.refused,
             frames: sender.pipeline.stats(),
             clock_outliers: sender.pipeline.mapper().outliers(),
             ..StreamStatus::default()
         }
     }
 
+    /// Counters of what belongs to no camera.
+    #[must_use]
+    pub fn counters(&self) -> PortCounters {
+        self.counters
+    }
+
     /// A datagram arrived. Drain [`Self::poll_event`] after.
     pub fn handle_datagram(&mut self, datagram: &Datagram<'_>, host: &HostClock) {
         let &Datagram { from, data, arrival, .. } = datagram;
         if !self.admit(from, arrival) {
-            self.refused += 1;
+            self.counters.unclaimed += 1;
             return;
         }
         let Some(sender) = &mut self.sender else { return };
@@ -112,6 +119,7 @@ impl TsPort {
         }
         self.sender = Some(Sender {
             address: from,
+            first: now,
             last: now,
             productive: now,
             packets: 0,

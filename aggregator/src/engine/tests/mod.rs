@@ -93,6 +93,38 @@ fn three_boards_with_drifting_clocks_give_complete_packets_with_true_times() {
 }
 
 #[test]
+fn rates_are_right_from_the_first_look_on_whenever_one_looks() {
+    for (transport, step) in [(Transport::RtpTs, 1_003), (Transport::RtpH264, 250), (Transport::UdpTs, 777)] {
+        let mut configs = three(transport);
+        configs[1].start = Span::from_millis(2_310);
+        let mut sim = Sim::with_boards(configs, 7);
+        let mut rates = crate::cli::Rates::default();
+        for look in 1..12 {
+            sim.run_until(Span::from_millis(step * look));
+            let status = sim.status();
+            for (camera, rate) in status.iter().zip(rates.look(&status)) {
+                let name = &camera.name;
+                let Some(first) = camera.stream.frames.first.filter(|_| camera.stream.frames.good > 2) else {
+                    assert!(rate.fps < 40.0, "{transport:?} {step} {look} {name}: {rate:?}");
+                    continue;
+                };
+                assert!((29.8..30.2).contains(&rate.fps), "{transport:?} {step} {look} {name}: {rate:?}");
+                if camera.at - first > Span::from_secs(1) {
+                    // 3 to 6 kB a frame, key frames 15.
+                    assert!((700e3..1_800e3).contains(&rate.bitrate), "{look} {name}: {rate:?}");
+                }
+            }
+        }
+        sim.boards.iter_mut().for_each(|board| board.running = false);
+        let end = sim.now + Span::from_millis(500);
+        sim.run_until(end);
+        rates.look(&sim.status());
+        sim.run_until(end + secs(1));
+        assert!(rates.look(&sim.status()).iter().all(|rate| rate.fps == 0.0 && rate.bitrate == 0.0));
+    }
+}
+
+#[test]
 fn plain_mpegts_over_udp_goes_by_arrival() {
     let mut sim = Sim::with_boards(three(Transport::UdpTs), 2);
     sim.run_until(secs(10));

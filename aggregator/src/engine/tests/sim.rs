@@ -207,7 +207,7 @@ impl Sim {
     }
 
     pub(super) fn status(&mut self) -> Vec<CameraStatus> {
-        self.engine.status()
+        self.engine.status(host(self.now))
     }
 
     fn clock(&self) -> HostClock {
