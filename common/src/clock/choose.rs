@@ -46,8 +46,13 @@ pub enum Decision {
         /// The other's bound; `None` if that is unsynchronized.
         other: Option<Span>,
     },
-    /// Both clocks are synchronized and contradict each other by this much.
-    Disagreement(Span),
+    /// Both clocks are synchronized and contradict each other.
+    Disagreement {
+        /// The clock that is used.
+        choice: ClockChoice,
+        /// By how much they differ.
+        by: Span,
+    },
     /// Neither is synchronized any more.
     Lost,
 }
@@ -61,9 +66,9 @@ impl fmt::Display for Decision {
             Self::Chosen { choice, bound, other: None } => {
                 write!(f, "UTC from the {choice}: within {bound}, and the other clock is unsynchronized")
             }
-            Self::Disagreement(by) => write!(
+            Self::Disagreement { choice, by } => write!(
                 f,
-                "system clock and NTP servers contradict each other by {by}: one is wrong, and bounds now cover both"
+                "system clock and NTP servers contradict each other by {by}: one is wrong; UTC from the {choice}, with bounds that cover both"
             ),
             Self::Lost => f.write_str("neither the system clock nor an NTP server is synchronized any more"),
         }
@@ -116,7 +121,7 @@ impl ClockChooser {
         let bound = |mapping: ClockMapping| mapping.utc_at(now).uncertainty;
         let news = !std::mem::replace(&mut self.disagreeing, apart.is_some());
         match apart {
-            Some((by, _)) if news => Some(Decision::Disagreement(by)),
+            Some((by, _)) if news => Some(Decision::Disagreement { choice, by }),
             _ if changed => {
                 self.better_since = None;
                 Some(Decision::Chosen { choice, bound: bound(source), other: other.map(bound) })
@@ -276,8 +281,7 @@ mod tests {
         let mut chooser = ClockChooser::new();
         let wrong = clock(Span::from_millis(10), Span::from_micros(100));
         let decision = chooser.handle(at(0), good(200), wrong).unwrap();
-        assert_eq!(decision, Decision::Disagreement(Span::from_millis(10)));
-        assert_eq!(chooser.choice(), Some(ClockChoice::Ntp));
+        assert_eq!(decision, Decision::Disagreement { choice: ClockChoice::Ntp, by: Span::from_millis(10) });
         // The truth is at 0, the chosen clock 10 ms off.
         let said = chooser.mapping().unwrap().utc_at(at(0));
         let truth = good(0).unwrap().utc_at(at(0)).utc;

@@ -172,7 +172,7 @@ mod tests {
             let mut answered: Vec<(u32, HostTime)> = Vec::new();
             let mut kissed: Vec<(u32, HostTime)> = Vec::new();
             for (ns, who, times) in steps {
-                now = now + Span::from_nanos(ns);
+                now += Span::from_nanos(ns);
                 for _ in 0..times {
                     match limit.handle(v4(who), now) {
                         Verdict::Answer => answered.push((who, now)),

@@ -92,6 +92,10 @@ fn for_people(found: &Measurement) -> String {
     if let Some(skew) = found.skew_ppm {
         lines += &format!(", skew {skew:.3} ppm");
     }
+    lines += &format!("\nthe kernel calls the system clock {}", found.system_state);
+    if let Some(ns) = found.system_uncertainty_ns {
+        lines += &format!(" within {}", Span::from_nanos(ns));
+    }
     lines + "\n"
 }
 
