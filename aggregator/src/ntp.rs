@@ -11,8 +11,10 @@ use std::thread::JoinHandle;
 use framelock_common::clock::{KernelClock, NtpServer, ServeConfig, ServeCounters};
 use framelock_common::time::{HostTime, Span};
 use quinn_udp::{RecvMeta, Transmit, UdpSocketState};
+use socket2::Socket;
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
+use tokio::runtime::Runtime;
 use tokio::sync::Notify;
 
 use crate::clock;
@@ -78,18 +80,24 @@ impl NtpService {
     /// # Errors
     /// When the port or a thread cannot be had.
     pub fn start(settings: &NtpSettings) -> Result<Self, NtpServiceError> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let socket = {
-            let _inside = runtime.enter();
-            Port::bind(settings.listen)?
-        };
-        let address = socket.socket.local_addr()?;
+        let socket = bind(settings.listen)?;
+        let address = socket.local_addr()?.as_socket().unwrap_or(settings.listen);
         let config = ServeConfig { local_stratum: settings.local_stratum };
         let shared = Arc::<Shared>::default();
         let for_thread = Arc::clone(&shared);
-        let body = move || runtime.block_on(serve(&socket, config, &for_thread));
-        let thread = std::thread::Builder::new().name("ntp".to_owned()).spawn(body)?;
-        Ok(Self { address, shared, thread: Some(thread) })
+        let (ready, result) = std::sync::mpsc::channel();
+        // The runtime lives and dies on the thread: the caller may be in one of its own.
+        let body = move || match Port::new(socket) {
+            Ok((runtime, port)) => {
+                drop(ready.send(Ok(())));
+                runtime.block_on(serve(&port, config, &for_thread));
+            }
+            Err(error) => drop(ready.send(Err(error))),
+        };
+        let thread = Some(std::thread::Builder::new().name("ntp".to_owned()).spawn(body)?);
+        let service = Self { address, shared, thread };
+        result.recv().map_err(io::Error::other)??;
+        Ok(service)
     }
 
     /// Starts what an aggregator was told to: nothing for `None`, and nothing but a warning where the service
@@ -138,10 +146,15 @@ struct Port {
 }
 
 impl Port {
-    fn bind(address: SocketAddr) -> Result<Self, NtpServiceError> {
-        let socket = UdpSocket::from_std(bind(address)?.into())?;
+    /// The socket with the runtime that drives it.
+    fn new(socket: Socket) -> io::Result<(Runtime, Self)> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let socket = {
+            let _inside = runtime.enter();
+            UdpSocket::from_std(socket.into())?
+        };
         let state = UdpSocketState::new((&socket).into())?;
-        Ok(Self { socket, state })
+        Ok((runtime, Self { socket, state }))
     }
 
     /// Answers from the address that was asked: a client on a host with several believes no other.

@@ -116,7 +116,11 @@ impl Camera {
             return;
         };
         let error = (frame.time.utc - strip.capture).abs();
-        self.outside += u64::from(error > frame.time.uncertainty);
+        if error > frame.time.uncertainty {
+            self.outside += 1;
+            let (bound, source) = (frame.time.uncertainty, frame.time_source);
+            tracing::warn!(camera = self.name, frame = frame.sequence, %error, %bound, %source, "outside its bound");
+        }
         if frame.time_source == TimeSource::Arrival {
             self.undated += 1;
             return;
