@@ -14,6 +14,7 @@ use crate::decode::{self, DecodeError};
 use crate::deliver::{Frame, FrameStatus, Packet};
 use crate::engine::live::{Command, Sockets};
 use crate::engine::{CameraStatus, Engine, live};
+use crate::ntp::{NtpService, NtpServiceError, NtpSettings};
 use crate::source::PortCounters;
 use crate::source::socket::SocketError;
 use crate::sync::{PacketQueue, Policy, QueueCounters, Rate};
@@ -35,6 +36,9 @@ pub enum AggregatorError {
     /// Decoding was asked for and cannot be had.
     #[error(transparent)]
     Decode(#[from] DecodeError),
+    /// The NTP service was asked for and cannot be had.
+    #[error(transparent)]
+    Ntp(#[from] NtpServiceError),
     /// The system gives no thread or runtime.
     #[error("cannot start the receive thread: {0}")]
     Thread(std::io::Error),
@@ -96,6 +100,13 @@ impl AggregatorBuilder {
         self
     }
 
+    /// Serve this host's clock to the boards by NTP.
+    #[must_use]
+    pub fn ntp(mut self, ntp: NtpSettings) -> Self {
+        self.settings.ntp = Some(ntp);
+        self
+    }
+
     /// Binds the ports and starts receiving, on a thread of its own.
     ///
     /// # Errors
@@ -122,6 +133,7 @@ impl AggregatorBuilder {
 pub struct Aggregator {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
+    ntp: Option<NtpService>,
 }
 
 impl Aggregator {
@@ -141,9 +153,10 @@ impl Aggregator {
             // Fail now and not with the first frame.
             drop(decode::open()?);
         }
+        let ntp = NtpService::start_if_wanted(settings.ntp.as_ref())?;
         let (commands, receiver) = mpsc::channel(MAX_COMMANDS);
         let shared = Arc::new(Shared::new(settings, commands));
-        let engine = Engine::new(settings, seed());
+        let engine = Engine::new(settings, clock::random());
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -167,7 +180,7 @@ impl Aggregator {
             .name("receive".to_owned())
             .spawn(body)
             .map_err(AggregatorError::Thread)?;
-        let aggregator = Self { shared, thread: Some(thread) };
+        let aggregator = Self { shared, thread: Some(thread), ntp };
         match result.recv() {
             Ok(Ok(())) => Ok(aggregator),
             Ok(Err(error)) => Err(error.into()),
@@ -232,6 +245,12 @@ impl Aggregator {
     #[must_use]
     pub fn strangers(&self) -> PortCounters {
         self.shared.lock().strangers
+    }
+
+    /// The NTP service, if there is one.
+    #[must_use]
+    pub const fn ntp(&self) -> Option<&NtpService> {
+        self.ntp.as_ref()
     }
 
     /// What went through the packet queue: `dropped` counts packets that a slow consumer missed.
@@ -378,10 +397,4 @@ impl Drop for EndGuard {
         self.0.lock().stopped = true;
         self.0.wake();
     }
-}
-
-/// Unpredictable enough for an SSRC (RFC 3550 section 8.1): the standard library's hash keys are random.
-fn seed() -> u64 {
-    use std::hash::{BuildHasher, Hasher};
-    std::collections::hash_map::RandomState::new().build_hasher().finish()
 }

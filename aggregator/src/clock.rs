@@ -1,6 +1,9 @@
 //! The only place in the aggregator that reads a clock.
 #![expect(clippy::disallowed_methods, reason = "this is the aggregator's clock reader")]
 
+use std::hash::{BuildHasher, Hasher, RandomState};
+
+use framelock_common::clock::{HostReading, KernelClock};
 use framelock_common::time::{HostTime, Span, Utc};
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
@@ -19,7 +22,7 @@ pub(crate) fn now() -> HostTime {
 /// A fresh reading of both clocks of this machine: `CLOCK_REALTIME` between two reads of
 /// `CLOCK_MONOTONIC`, the closest of three.
 #[must_use]
-pub(crate) fn sandwich() -> HostClock {
+pub(crate) fn reading() -> HostReading {
     let read = || {
         let before = nanos(clock_gettime(ClockId::Monotonic));
         let utc = nanos(clock_gettime(ClockId::Realtime));
@@ -27,8 +30,25 @@ pub(crate) fn sandwich() -> HostClock {
         (after - before, before, utc)
     };
     let (width, before, utc) = (0..3).map(|_| read()).min().unwrap_or_else(read);
-    let middle = HostTime::from_nanos(before + width / 2);
-    HostClock::new(middle, Utc::from_unix_nanos(utc), Span::from_nanos(width / 2 + 1))
+    HostReading {
+        mono: HostTime::from_nanos(before + width / 2),
+        utc: Utc::from_unix_nanos(utc),
+        error: Span::from_nanos(width / 2 + 1),
+    }
+}
+
+/// The same, with what the kernel says of the clock's error; 16 s and more where it is unsynchronized.
+#[must_use]
+pub(crate) fn sandwich() -> HostClock {
+    let reading = reading();
+    let kernel = framelock_timex::read().unwrap_or(KernelClock::UNKNOWN);
+    HostClock::new(reading.mono, reading.utc, reading.error + kernel.bound())
+}
+
+/// A number that nobody outside can guess: the standard library seeds its hashers from the kernel.
+#[must_use]
+pub(crate) fn random() -> u64 {
+    RandomState::new().build_hasher().finish()
 }
 
 /// The monotonic instant of a kernel receive timestamp (`SO_TIMESTAMPNS`, in `CLOCK_REALTIME`), by

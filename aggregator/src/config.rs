@@ -1,5 +1,6 @@
 //! Settings of the aggregator, from a TOML file, from flags or built by a program.
 
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
 use framelock_common::config::{self, ConfigError};
@@ -7,6 +8,7 @@ use framelock_common::time::Span;
 use serde::Deserialize;
 
 use crate::deliver::CameraName;
+use crate::ntp::NtpSettings;
 use crate::source::{Protocol, SourceSpec, SpecError};
 use crate::sync::{SyncConfig, SyncConfigError};
 
@@ -41,6 +43,10 @@ pub struct Settings {
     pub decode: bool,
     /// Where `run` writes packets.
     pub output: Output,
+    /// The NTP service; `None` for none.
+    pub ntp: Option<NtpSettings>,
+    /// Whether the settings say that there is to be no NTP service, where there would be one by default.
+    pub no_ntp: bool,
 }
 
 impl Default for Settings {
@@ -52,6 +58,8 @@ impl Default for Settings {
             max_cameras: DEFAULT_MAX_CAMERAS,
             decode: false,
             output: Output::None,
+            ntp: None,
+            no_ntp: false,
         }
     }
 }
@@ -132,8 +140,19 @@ struct File {
     decode: bool,
     #[serde(default)]
     output: Output,
+    ntp: Option<FileNtp>,
     #[serde(default)]
     camera: Vec<FileCamera>,
+}
+
+/// The table `[ntp]`.
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct FileNtp {
+    enabled: Option<bool>,
+    address: Option<IpAddr>,
+    port: Option<u16>,
+    local_stratum: Option<u8>,
 }
 
 #[derive(Deserialize)]
@@ -171,10 +190,30 @@ impl Settings {
         settings.sync.max_wait = file.max_wait;
         settings.queue = file.queue.unwrap_or(settings.queue);
         settings.max_cameras = file.max_cameras.unwrap_or(settings.max_cameras);
+        if let Some(ntp) = file.ntp {
+            settings.set_ntp(ntp);
+        }
         for camera in file.camera {
             settings.add_camera(&camera.name, &camera.source)?;
         }
         Ok(settings)
+    }
+
+    fn set_ntp(&mut self, file: FileNtp) {
+        self.no_ntp = file.enabled == Some(false);
+        if self.no_ntp {
+            return;
+        }
+        let default = NtpSettings::default();
+        let address = file.address.unwrap_or(default.listen.ip());
+        let port = file.port.unwrap_or(default.listen.port());
+        // Who only says what stratum to claim has not asked for the port.
+        let asked = file.enabled.is_some() || file.address.is_some() || file.port.is_some();
+        self.ntp = Some(NtpSettings {
+            listen: SocketAddr::new(address, port),
+            local_stratum: file.local_stratum,
+            optional: !asked,
+        });
     }
 
     /// Adds a camera; the name `*` makes every sender that arrives one.
@@ -224,6 +263,8 @@ impl Settings {
         let range = |ok: bool, key, range| if ok { Ok(()) } else { Err(SettingsError::Range { key, range }) };
         range((1..=100_000).contains(&self.queue), "queue", "1 to 100000")?;
         range((1..=1_024).contains(&self.max_cameras), "max-cameras", "1 to 1024")?;
+        let stratum = self.ntp.and_then(|ntp| ntp.local_stratum);
+        range(stratum.is_none_or(|stratum| (1..=15).contains(&stratum)), "ntp.local-stratum", "1 to 15")?;
         let wait = self.sync.max_wait.unwrap_or(Span::ZERO);
         range(wait >= Span::ZERO && wait <= Span::from_secs(60), "max-wait", "0ms to 60s")
     }
@@ -261,6 +302,20 @@ mod tests {
     }
 
     #[test]
+    fn the_ntp_service_is_as_the_table_says() {
+        let camera = "[[camera]]\nname = \"a\"\nsource = \"rtp://:5000\"\n";
+        let ntp = |table: &str| parse(&format!("{camera}{table}")).unwrap();
+        assert_eq!((ntp("").ntp, ntp("").no_ntp), (None, false));
+        let off = ntp("[ntp]\nenabled = false\nport = 5\n");
+        assert_eq!((off.ntp, off.no_ntp), (None, true));
+        let local = ntp("[ntp]\nlocal-stratum = 10\n").ntp.unwrap();
+        assert_eq!(local, NtpSettings { local_stratum: Some(10), optional: true, ..NtpSettings::default() });
+        let asked = ntp("[ntp]\naddress = \"127.0.0.1\"\nport = 4123\n").ntp.unwrap();
+        assert_eq!((asked.listen.to_string().as_str(), asked.optional), ("127.0.0.1:4123", false));
+        assert!(!ntp("[ntp]\nenabled = true\n").ntp.unwrap().optional);
+    }
+
+    #[test]
     fn what_cannot_be_is_refused_with_what_can() {
         let camera = "[[camera]]\nname = \"a\"\nsource = \"rtp://:5000\"\n";
         for (text, says) in [
@@ -270,6 +325,8 @@ mod tests {
             (format!("queue = 0\n{camera}"), "queue must be 1 to 100000"),
             (format!("max-cameras = 0\n{camera}"), "max-cameras must be"),
             (format!("max-wait = \"2h\"\n{camera}"), "max-wait must be"),
+            (format!("{camera}[ntp]\nlocal-stratum = 16\n"), "ntp.local-stratum must be 1 to 15"),
+            (format!("[ntp]\nport = 70000\n{camera}"), "a.toml:2"),
             (format!("policy = \"best\"\n{camera}"), "not a policy"),
             (camera.replace("rtp://", "srt://"), "unknown kind of source"),
             (camera.replace("\"a\"", "\"\""), "camera name"),

@@ -11,6 +11,7 @@
 //! | [`deliver`] | [`Packet`], [`Frame`] and their JSON form |
 //! | [`decode`] | pictures, where asked for |
 //! | [`engine`] | all of it without sockets, live and over capture files |
+//! | [`ntp`] | this host's clock for the boards |
 //! | [`Aggregator`] | the running thing, with its builder |
 //!
 //! [`replay`] runs recorded timing through the synchronizer alone. [`config`] holds the settings. [`cli`]
@@ -24,6 +25,7 @@ pub mod decode;
 pub mod deliver;
 pub mod demo;
 pub mod engine;
+pub mod ntp;
 pub mod replay;
 pub mod source;
 pub mod sync;

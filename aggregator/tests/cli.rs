@@ -74,6 +74,8 @@ fn wrong_arguments_are_code_2_and_say_what_is_right() {
     fails(&["packets", "--camera", "*=udp://:5000"], 2, &["rtp://"]);
     fails(&["packets", "--camera", "a=rtp://:5000", "--camera", "a=rtp://:5002"], 2, &["\"a\""]);
     fails(&["packets", "--camera", "a=rtp://:5000", "--policy", "best"], 2, &["tightest"]);
+    fails(&["packets", "--camera", "a=rtp://:5000", "--ntp", "nowhere"], 2, &["127.0.0.1:11123"]);
+    fails(&["packets", "--camera", "a=rtp://:5000", "--ntp-local-stratum", "16"], 2, &["1..=15"]);
     fails(&["replay"], 2, &["--timestamps"]);
     fails(&["nonsense"], 2, &["nonsense"]);
     fails(&["run", "--config", "/nonexistent.toml"], 2, &["/nonexistent.toml"]);
@@ -98,6 +100,21 @@ fn a_port_in_use_is_one_line_with_what_to_do() {
     let port = taken.local_addr().unwrap().port();
     let camera = format!("a=udp://127.0.0.1:{port}");
     fails(&["packets", "--camera", &camera], 1, &[&port.to_string(), "in use", "another port"]);
+}
+
+#[test]
+fn an_ntp_port_in_use_is_an_error_where_it_was_asked_for_and_a_warning_where_not() {
+    let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let ntp = taken.local_addr().unwrap().to_string();
+    let camera = format!("a=rtp://127.0.0.1:{}", free_port());
+    fails(&["packets", "--camera", &camera, "--ntp", &ntp], 1, &["NTP service", "in use", "another port"]);
+
+    // Taken by us or, if that fails, by somebody else.
+    let _default_port = UdpSocket::bind("0.0.0.0:11123");
+    let output = run(&["packets", "--camera", &camera, "--seconds", "0.1", "--ntp-local-stratum", "10"]);
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{log}");
+    assert!(log.contains("WARN") && log.contains("11123") && log.contains("going on without it"), "{log}");
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! The tests themselves are in `tests/tests`, the benches in `tests/benches`, the fuzz targets in
 //! `tests/fuzz`. Nothing here is shipped.
 
+pub mod ntp;
 pub mod packets;
 pub mod phase;
 pub mod process;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::ntp;
 use crate::process::Process;
 
 /// Frames a second of the clip.
@@ -84,7 +85,7 @@ pub fn camera(n: usize) -> String {
 #[must_use]
 pub fn sender(name: &str, source: &str, port: u16, stats: &Path) -> Process {
     let to = format!("rtp://127.0.0.1:{port}");
-    let mut args = vec!["run", "--source", source, "--to", &to, "--camera", name, "--clock", "system"];
+    let mut args = vec!["run", "--source", source, "--to", &to, "--camera", name, "--clock", ntp::clock()];
     if !source.starts_with("file:") {
         args.extend(["--size", "640x480", "--fps", "30", "--bitrate", "1500k"]);
     }

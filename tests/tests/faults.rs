@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use framelock_aggregator::{Aggregator, CameraStatus, FrameStatus, Packet};
 use framelock_common::timecode;
+use framelock_tests::ntp;
 use framelock_tests::packets::next_where;
 use framelock_tests::process::{PATIENCE, Process, free_port};
 use framelock_tests::relay::{Faults, Relay};
@@ -15,7 +16,7 @@ fn sender(camera: &str, port: u16) -> Process {
     let args = ["run", "--source", "test", "--size", "320x240", "--fps", "20", "--bitrate", "500k"];
     Process::ours(
         "framelock-sender",
-        args.into_iter().chain(["--clock", "system", "--camera", camera, "--to", &to]),
+        args.into_iter().chain(["--clock", ntp::clock(), "--camera", camera, "--to", &to]),
     )
 }
 
@@ -197,7 +198,7 @@ fn a_consumer_that_never_reads_costs_no_memory() {
             "--bitrate",
             "2M",
             "--clock",
-            "system",
+            ntp::clock(),
         ]
         .into_iter()
         .chain(["--frames", "1000", "--camera", "left", "--to", &format!("rtp://127.0.0.1:{port}")]),

@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use framelock_tests::ntp;
 use framelock_tests::process::{Process, free_port, wait_for_udp_port};
 use framelock_tests::video::timecodes;
 
@@ -15,7 +16,7 @@ fn sender(transport: &str, port: u16) -> Process {
     let scheme = if transport == "udp-mpegts" { "udp" } else { "rtp" };
     let to = format!("{scheme}://127.0.0.1:{port}");
     let args = ["run", "--source", "test", "--size", "320x240", "--fps", "30", "--bitrate", "800k"];
-    let rest = ["--camera", "left", "--clock", "system", "--transport", transport, "--to", &to];
+    let rest = ["--camera", "left", "--clock", ntp::clock(), "--transport", transport, "--to", &to];
     Process::ours("framelock-sender", args.into_iter().chain(rest))
 }
 

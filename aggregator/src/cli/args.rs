@@ -1,5 +1,6 @@
 //! The arguments, as `interfaces.md` of the design fixes them.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use framelock_common::time::Span;
 use super::serve::Options;
 use crate::config::{Settings, SettingsError};
 use crate::demo::DemoConfig;
+use crate::ntp::NtpSettings;
 use crate::sync::{Policy, Rate, SyncConfig};
 
 /// Puts frames of the same instant from many cameras together and hands them out as packets.
@@ -33,6 +35,8 @@ pub(super) enum Command {
         /// Settings as TOML
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
+        #[command(flatten)]
+        ntp: NtpArgs,
     },
     /// Run the same synchronizer over recorded times or captured traffic
     Replay(ReplayArgs),
@@ -67,6 +71,42 @@ impl SyncArgs {
 }
 
 #[derive(Debug, Args)]
+pub(super) struct NtpArgs {
+    /// Serve this host's clock to the boards by NTP on this UDP port, of one address or of all [default: 11123
+    /// with `run`, no service with `packets`]
+    #[arg(long, value_name = "[HOST:]PORT", value_parser = read_listen, conflicts_with = "no_ntp")]
+    ntp: Option<SocketAddr>,
+    /// Without any other time on the network: the stratum at which this host's clock is the reference
+    #[arg(long, value_name = "1-15", value_parser = clap::value_parser!(u8).range(1..=15), conflicts_with = "no_ntp")]
+    ntp_local_stratum: Option<u8>,
+    /// No NTP service
+    #[arg(long)]
+    no_ntp: bool,
+}
+
+impl NtpArgs {
+    /// Lays the flags over `settings`. `by_default`: a service runs although nobody asked for it.
+    pub(super) fn apply(&self, settings: &mut Settings, by_default: bool) {
+        if self.no_ntp {
+            (settings.ntp, settings.no_ntp) = (None, true);
+        }
+        if self.ntp.is_some() || self.ntp_local_stratum.is_some() {
+            settings.no_ntp = false;
+        }
+        let wanted = by_default || self.ntp.is_some() || self.ntp_local_stratum.is_some();
+        if settings.ntp.is_none() && wanted && !settings.no_ntp {
+            settings.ntp = Some(NtpSettings { optional: true, ..NtpSettings::default() });
+        }
+        if let Some(ntp) = &mut settings.ntp {
+            ntp.local_stratum = self.ntp_local_stratum.or(ntp.local_stratum);
+            if let Some(listen) = self.ntp {
+                (ntp.listen, ntp.optional) = (listen, false);
+            }
+        }
+    }
+}
+
+#[derive(Debug, Args)]
 pub(super) struct PacketsArgs {
     /// Settings as TOML; flags override them
     #[arg(long, value_name = "FILE")]
@@ -82,6 +122,8 @@ pub(super) struct PacketsArgs {
     seconds: Option<Duration>,
     #[command(flatten)]
     sync: SyncArgs,
+    #[command(flatten)]
+    ntp: NtpArgs,
     /// Decode every frame; one that does not decode is a read-error
     #[arg(long)]
     decode: bool,
@@ -105,6 +147,7 @@ impl PacketsArgs {
             settings.add_camera_flag(camera)?;
         }
         self.sync.apply(&mut settings.sync);
+        self.ntp.apply(&mut settings, false);
         settings.decode |= self.decode;
         settings.max_cameras = self.max_cameras.unwrap_or(settings.max_cameras);
         Ok(settings)
@@ -168,6 +211,15 @@ fn read_seconds(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "give seconds as a positive number, for example 10".to_owned())
 }
 
+/// A port, or address and port; 0 would be a port that no board can know.
+fn read_listen(text: &str) -> Result<SocketAddr, String> {
+    let everywhere = NtpSettings::default().listen.ip();
+    let port = text.strip_prefix(':').unwrap_or(text).parse().map(|port| SocketAddr::new(everywhere, port));
+    port.or_else(|_| text.parse()).ok().filter(|listen| listen.port() != 0).ok_or_else(|| {
+        "give a UDP port or an address and a port, for example 11123 or 127.0.0.1:11123".to_owned()
+    })
+}
+
 fn read_max_wait(text: &str) -> Result<Span, String> {
     let bare = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
     let text = if bare { format!("{text}ms") } else { text.to_owned() };
@@ -205,6 +257,25 @@ mod tests {
     }
 
     #[test]
+    fn the_ntp_service_is_on_where_asked_for_and_with_run() {
+        let ntp = |args: &str, by_default: bool| {
+            let Command::Packets(args) = parse(&format!("x packets {args}")).command else {
+                panic!("packets")
+            };
+            let mut settings = Settings::default();
+            args.ntp.apply(&mut settings, by_default);
+            settings.ntp.map(|ntp| (ntp.listen.to_string(), ntp.local_stratum, ntp.optional))
+        };
+        let everywhere = || "[::]:11123".to_owned();
+        assert_eq!(ntp("", false), None);
+        assert_eq!(ntp("", true), Some((everywhere(), None, true)));
+        assert_eq!(ntp("--no-ntp", true), None);
+        assert_eq!(ntp("--ntp-local-stratum 10", false), Some((everywhere(), Some(10), true)));
+        assert_eq!(ntp("--ntp 4123", false), Some(("[::]:4123".to_owned(), None, false)));
+        assert_eq!(ntp("--ntp 127.0.0.1:4123", true), Some(("127.0.0.1:4123".to_owned(), None, false)));
+    }
+
+    #[test]
     fn replay_cameras_are_ports() {
         let Command::Replay(args) =
             parse("x replay --pcap a.pcap --camera a=b=5000 --camera c=udp://:6000").command
@@ -221,6 +292,12 @@ mod tests {
         for args in [
             "x packets --seconds -1",
             "x packets --policy best",
+            "x packets --ntp nowhere",
+            "x packets --ntp 0",
+            "x packets --ntp 70000",
+            "x packets --ntp-local-stratum 0",
+            "x packets --ntp-local-stratum 16",
+            "x packets --no-ntp --ntp 4123",
             "x replay",
             "x replay --timestamps a --pcap b",
             "x replay --pcap b",

@@ -123,7 +123,11 @@ fn run(cli: Cli) -> Result<(), CliError> {
             let options = args.options();
             serve::packets(&args.settings()?, &options)
         }
-        Command::Run { config } => serve::run(&Settings::read(&config)?),
+        Command::Run { config, ntp } => {
+            let mut settings = Settings::read(&config)?;
+            ntp.apply(&mut settings, true);
+            serve::run(&settings)
+        }
         Command::Replay(args) => replay::replay(&args),
         Command::Validate { file } => validate(&file),
         Command::Demo(args) => Ok(demo::run(&args.into())?),

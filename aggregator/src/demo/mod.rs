@@ -1,12 +1,14 @@
 //! The demonstration: real sender processes on this machine, their cameras at different phases and
-//! drifts, received over loopback and decoded. At the end it tells, from the timecode strips in the
-//! decoded pictures, how far the reported capture times are from the truth.
+//! drifts and their boards' clocks wrong by seconds and drifting, received over loopback and decoded.
+//! They get the time from the aggregator's own NTP service. At the end it tells, from the timecode strips
+//! in the decoded pictures, how far the reported capture times are from the truth.
 
 mod senders;
 mod table;
 mod truth;
 
 use std::io::{self, IsTerminal, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use tokio::time::{MissedTickBehavior, interval, sleep};
@@ -16,6 +18,7 @@ use crate::cli::{Interrupt, Rates};
 use crate::clock;
 use crate::config::Settings;
 use crate::deliver::Packet;
+use crate::ntp::{NtpService, NtpServiceError, NtpSettings};
 
 use senders::Senders;
 use table::Table;
@@ -64,12 +67,18 @@ pub enum DemoError {
     /// No ports.
     #[error("no free UDP ports on this machine's loopback")]
     NoPorts,
+    /// The NTP service failed.
+    #[error(transparent)]
+    Ntp(#[from] NtpServiceError),
     /// The aggregator failed.
     #[error(transparent)]
     Aggregator(#[from] AggregatorError),
     /// Nothing was synchronized.
     #[error("no packet with all {0} cameras came together; RUST_LOG=debug tells more")]
     Nothing(u16),
+    /// A bound did not hold.
+    #[error("{0} capture times lie outside their bound; please report this with the table above")]
+    OutsideBound(u64),
     /// Standard output or the runtime failed.
     #[error("{0}")]
     Io(#[from] io::Error),
@@ -78,7 +87,8 @@ pub enum DemoError {
 /// Runs the demonstration.
 ///
 /// # Errors
-/// When something needed is missing, a sender dies, or no complete packet came together.
+/// When something needed is missing, a sender dies, no complete packet came together, or a reported
+/// capture time lies outside its bound.
 pub fn run(config: &DemoConfig) -> Result<(), DemoError> {
     let cameras = senders::plan(config.cameras)?;
     let mut settings = Settings { decode: true, ..Settings::default() };
@@ -87,17 +97,25 @@ pub fn run(config: &DemoConfig) -> Result<(), DemoError> {
             .add_camera(&camera.name, &format!("rtp://127.0.0.1:{}", camera.port))
             .map_err(AggregatorError::from)?;
     }
-    let mut truth = Truth::new(cameras.iter().map(|camera| camera.name.clone()).collect());
+    // This machine's clock is the truth here, whether or not something keeps it right.
+    let listen = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+    let ntp = NtpService::start(&NtpSettings { listen, local_stratum: Some(10), optional: false })?;
+    let names = cameras.iter().map(|camera| camera.name.clone()).collect();
+    let mut truth = Truth::new(names, clock::now());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         // Before the senders: they must be ended whenever a signal comes.
         let interrupt = Interrupt::new()?;
         let mut aggregator = Aggregator::start(&settings)?;
-        let mut senders = Senders::start(&cameras)?;
+        let mut senders = Senders::start(&cameras, ntp.address())?;
         follow(config, interrupt, &mut aggregator, &mut senders, &mut truth).await
     })?;
     truth.report(&mut io::stdout().lock())?;
-    if truth.complete_packets() == 0 { Err(DemoError::Nothing(config.cameras)) } else { Ok(()) }
+    match (truth.complete_packets(), truth.outside()) {
+        (0, _) => Err(DemoError::Nothing(config.cameras)),
+        (_, 0) => Ok(()),
+        (_, outside) => Err(DemoError::OutsideBound(outside)),
+    }
 }
 
 async fn follow(
@@ -135,5 +153,5 @@ async fn follow(
 fn note(packet: &Packet, table: &mut Table, truth: &mut Truth) {
     let delivered = clock::sandwich().utc_at(clock::now()).utc;
     table.note(packet, delivered);
-    truth.note(packet);
+    truth.note(packet, clock::now());
 }

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read};
-use std::net::UdpSocket;
+use std::net::{SocketAddr, UdpSocket};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,9 +26,12 @@ pub(super) struct CameraPlan {
     pub(super) id: u16,
     pub(super) port: u16,
     source: String,
+    /// How its board's clock is wrong, as `--clock sim:` takes it.
+    wrong: String,
 }
 
-/// Plans `count` cameras with different phases and drifts, each on its own free port.
+/// Plans `count` cameras with different phases and drifts, each on its own free port, and on boards whose
+/// clocks are wrong by seconds and drift by up to 50 ppm.
 pub(super) fn plan(count: u16) -> Result<Vec<CameraPlan>, DemoError> {
     let mut cameras: Vec<CameraPlan> = Vec::new();
     for id in 0..count {
@@ -38,7 +41,13 @@ pub(super) fn plan(count: u16) -> Result<Vec<CameraPlan>, DemoError> {
         let phase = (u32::from(id) * 20_601) % PERIOD_US;
         let drift = i32::from(id % 5) * 20 - 40;
         let source = format!("test:phase={phase}us,drift={drift}ppm");
-        cameras.push(CameraPlan { name: format!("cam{}", id + 1), id, port, source });
+        let sign = if id % 2 == 0 { 1 } else { -1 };
+        let wrong = format!(
+            "offset={}s,drift={}ppm",
+            sign * (2 + 3 * i32::from(id)),
+            sign * (50 - i32::from(id % 4) * 10)
+        );
+        cameras.push(CameraPlan { name: format!("cam{}", id + 1), id, port, source, wrong });
     }
     Ok(cameras)
 }
@@ -67,12 +76,12 @@ struct Sender {
 }
 
 impl Senders {
-    /// Starts a sender for each camera.
-    pub(super) fn start(cameras: &[CameraPlan]) -> Result<Self, DemoError> {
+    /// Starts a sender for each camera; they ask the NTP server at `ntp` for the time.
+    pub(super) fn start(cameras: &[CameraPlan], ntp: SocketAddr) -> Result<Self, DemoError> {
         let program = find()?;
         let mut senders = Self { running: Vec::new() };
         for camera in cameras {
-            senders.running.push(start(&program, camera)?);
+            senders.running.push(start(&program, camera, ntp)?);
         }
         Ok(senders)
     }
@@ -130,12 +139,13 @@ fn find() -> Result<PathBuf, DemoError> {
     found.ok_or_else(|| DemoError::NoSender(ours.display().to_string()))
 }
 
-fn start(program: &PathBuf, camera: &CameraPlan) -> Result<Sender, DemoError> {
+fn start(program: &PathBuf, camera: &CameraPlan, ntp: SocketAddr) -> Result<Sender, DemoError> {
     let (to, id) = (format!("rtp://127.0.0.1:{}", camera.port), camera.id.to_string());
+    let clock = format!("sim:{},ntp:{ntp}", camera.wrong);
     let mut child = Command::new(program)
         .args(["run", "--source", &camera.source, "--to", &to, "--camera", &camera.name])
         .args(["--camera-id", &id, "--size", "640x480", "--fps", "30", "--bitrate", "1500k"])
-        .args(["--clock", "system"])
+        .args(["--clock", &clock])
         // Also where we are killed and cannot end it ourselves.
         .args(["--end-with", &std::process::id().to_string()])
         .stdin(Stdio::null())

@@ -1,11 +1,14 @@
 //! Reported capture times against the truth, which the test cameras draw into their pictures.
+//!
+//! Frames that came before their board knew UTC are dated by their arrival; they are counted apart, since
+//! the errors of the others say what synchronization is worth. Their bounds are checked all the same.
 
 use std::io::{self, Write};
 
-use framelock_common::time::Span;
+use framelock_common::time::{HostTime, Span};
 use framelock_common::timecode;
 
-use crate::deliver::{Frame, Packet};
+use crate::deliver::{Frame, Packet, TimeSource};
 
 /// Errors kept for the percentiles of one camera; from then on every new one replaces the oldest.
 const MAX_ERRORS: usize = 100_000;
@@ -17,6 +20,9 @@ pub(super) struct Truth {
     packets: u64,
     complete: u64,
     spreads: Vec<Span>,
+    start: HostTime,
+    /// From the start to the first packet in which every frame's time comes from its board's clock.
+    synchronized_after: Option<Span>,
 }
 
 #[derive(Debug, Default)]
@@ -24,15 +30,22 @@ struct Camera {
     name: String,
     read: u64,
     unreadable: u64,
-    inside: u64,
+    /// Frames without their board's UTC.
+    undated: u64,
+    outside: u64,
     errors: Vec<Span>,
     bounds: Vec<Span>,
 }
 
 impl Truth {
-    pub(super) fn new(names: Vec<String>) -> Self {
+    pub(super) fn new(names: Vec<String>, start: HostTime) -> Self {
         let cameras = names.into_iter().map(|name| Camera { name, ..Camera::default() }).collect();
-        Self { cameras, packets: 0, complete: 0, spreads: Vec::new() }
+        Self { cameras, packets: 0, complete: 0, spreads: Vec::new(), start, synchronized_after: None }
+    }
+
+    /// Frames whose reported time was further from the truth than its bound says.
+    pub(super) fn outside(&self) -> u64 {
+        self.cameras.iter().map(|camera| camera.outside).sum()
     }
 
     /// Packets with a frame of every camera.
@@ -46,8 +59,12 @@ impl Truth {
     }
 
     /// Reads the strips of a packet's pictures.
-    pub(super) fn note(&mut self, packet: &Packet) {
+    pub(super) fn note(&mut self, packet: &Packet, now: HostTime) {
         self.packets += 1;
+        let mut frames = packet.entries.iter().filter_map(|entry| entry.frame.as_ref());
+        if packet.complete && frames.all(|frame| frame.time_source != TimeSource::Arrival) {
+            self.synchronized_after.get_or_insert(now - self.start);
+        }
         if packet.complete {
             keep(&mut self.spreads, packet.spread, self.complete);
             self.complete += 1;
@@ -66,18 +83,23 @@ impl Truth {
         if let Some((p50, p99, max)) = percentiles(&mut self.spreads) {
             writeln!(out, "spread of complete packets: median {p50}, p99 {p99}, max {max}")?;
         }
+        match self.synchronized_after {
+            Some(after) => writeln!(out, "every camera synchronized {after} after the start")?,
+            None => writeln!(out, "not every camera was synchronized")?,
+        }
         writeln!(out, "reported capture times against the truth in the decoded timecode strips:")?;
         writeln!(
             out,
-            "{:<10} {:>8} {:>11} {:>12} {:>12} {:>12} {:>14} {:>13}",
+            "{:<10} {:>8} {:>11} {:>8} {:>12} {:>12} {:>12} {:>14} {:>13}",
             "camera",
             "strips",
             "unreadable",
+            "no UTC",
             "error p50",
             "error p99",
             "error max",
             "median bound",
-            "inside bound"
+            "outside bound"
         )?;
         for camera in &mut self.cameras {
             camera.report(out)?;
@@ -94,24 +116,30 @@ impl Camera {
             return;
         };
         let error = (frame.time.utc - strip.capture).abs();
+        if error > frame.time.uncertainty {
+            self.outside += 1;
+            let (bound, source) = (frame.time.uncertainty, frame.time_source);
+            tracing::warn!(camera = self.name, frame = frame.sequence, %error, %bound, %source, "outside its bound");
+        }
+        if frame.time_source == TimeSource::Arrival {
+            self.undated += 1;
+            return;
+        }
         keep(&mut self.errors, error, self.read);
         keep(&mut self.bounds, frame.time.uncertainty, self.read);
         self.read += 1;
-        self.inside += u64::from(error <= frame.time.uncertainty);
     }
 
     fn report(&mut self, out: &mut impl Write) -> io::Result<()> {
-        let (name, read, unreadable) = (&self.name, self.read, self.unreadable);
+        let Self { name, read, unreadable, undated, outside, .. } = self;
         let errors = percentiles(&mut self.errors);
         let (Some((p50, p99, max)), Some((bound, _, _))) = (errors, percentiles(&mut self.bounds)) else {
-            return writeln!(out, "{name:<10} {read:>8} {unreadable:>11} {:>12}", "-");
+            return writeln!(out, "{name:<10} {read:>8} {unreadable:>11} {undated:>8} {:>12}", "-");
         };
-        #[expect(clippy::cast_precision_loss, reason = "for display")]
-        let inside = 100.0 * self.inside as f64 / read as f64;
         let [p50, p99, max, bound] = [p50, p99, max, bound].map(|span| span.to_string());
         writeln!(
             out,
-            "{name:<10} {read:>8} {unreadable:>11} {p50:>12} {p99:>12} {max:>12} {bound:>14} {inside:>12.2}%"
+            "{name:<10} {read:>8} {unreadable:>11} {undated:>8} {p50:>12} {p99:>12} {max:>12} {bound:>14} {outside:>13}"
         )
     }
 }

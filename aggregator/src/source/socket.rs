@@ -86,23 +86,12 @@ impl UdpPort {
     /// # Errors
     /// When the port is taken or the address is not ours.
     pub fn bind(address: SocketAddr) -> Result<Self, SocketError> {
-        Self::try_bind(address).map_err(|source| match source.kind() {
-            io::ErrorKind::AddrInUse => SocketError::InUse { address },
-            io::ErrorKind::AddrNotAvailable => SocketError::NotLocal { address },
-            io::ErrorKind::PermissionDenied => SocketError::Denied { address },
-            _ => SocketError::Other { address, source },
-        })
+        let socket = bind(address)?;
+        enlarge_buffer(&socket, address);
+        Self::with_socket(socket, address).map_err(|source| SocketError::Other { address, source })
     }
 
-    fn try_bind(address: SocketAddr) -> io::Result<Self> {
-        let socket = match open(address) {
-            // A machine without IPv6: every interface then means every IPv4 interface.
-            Err(error) if address.is_ipv6() && address.ip().is_unspecified() && no_ipv6(&error) => {
-                open(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), address.port()))
-            }
-            other => other,
-        }?;
-        enlarge_buffer(&socket, address);
+    fn with_socket(socket: Socket, address: SocketAddr) -> io::Result<Self> {
         let socket = UdpSocket::from_std(socket.into())?;
         let state = UdpSocketState::new((&socket).into())?;
         Ok(Self { socket, state, address })
@@ -163,6 +152,23 @@ impl UdpPort {
             Err(error) => Err(error),
         }
     }
+}
+
+/// A non-blocking socket bound to `address`; the unspecified IPv6 address takes IPv4 too.
+pub(crate) fn bind(address: SocketAddr) -> Result<Socket, SocketError> {
+    let socket = match open(address) {
+        // A machine without IPv6: every interface then means every IPv4 interface.
+        Err(error) if address.is_ipv6() && address.ip().is_unspecified() && no_ipv6(&error) => {
+            open(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), address.port()))
+        }
+        other => other,
+    };
+    socket.map_err(|source| match source.kind() {
+        io::ErrorKind::AddrInUse => SocketError::InUse { address },
+        io::ErrorKind::AddrNotAvailable => SocketError::NotLocal { address },
+        io::ErrorKind::PermissionDenied => SocketError::Denied { address },
+        _ => SocketError::Other { address, source },
+    })
 }
 
 fn open(address: SocketAddr) -> io::Result<Socket> {

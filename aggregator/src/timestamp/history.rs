@@ -17,8 +17,11 @@ const CRYSTAL_PPM: i64 = 200;
 const MAX_RATE_PPB: i64 = 500_000;
 /// The shortest history from which a rate is taken.
 const MIN_BASELINE: Span = Span::from_secs(4);
-/// Growth of the uncertainty away from a pair, where skew is unknown (time.md, "Uncertainty").
+/// Growth of the uncertainty away from a pair once the board's rate is taken from the history: PHI of RFC 5905
+/// section 7.2.
 const DRIFT_PPM: i64 = 15;
+/// The same while the rate is unknown: crystals are sold as 20 to 50 ppm, and heat adds to that.
+const UNKNOWN_RATE_PPM: i64 = 120;
 /// One tick of the media clock: what rounding to RTP ticks may cost.
 const TICK: Span = Span::from_nanos(11_112);
 
@@ -122,7 +125,8 @@ impl PairHistory {
     pub fn utc_at(&self, media: MediaTime) -> Option<(Utc, Span)> {
         let utc = self.map(media)?;
         let away = self.pairs.iter().map(|pair| (media - pair.media).abs()).min()?;
-        let mut bound = TICK + away.mul_div(DRIFT_PPM, 1_000_000);
+        let growth = if self.rate_ppb().is_some() { DRIFT_PPM } else { UNKNOWN_RATE_PPM };
+        let mut bound = TICK + away.mul_div(growth, 1_000_000);
         if let Some(deviation) = self.suspect.and_then(|suspect| self.deviation(suspect)) {
             bound += deviation.abs();
         }
@@ -146,19 +150,19 @@ impl PairHistory {
 
     fn extrapolate(&self, from: Pair, media: MediaTime) -> Utc {
         let span = media - from.media;
-        from.utc + span + span.mul_div(self.rate_ppb(), 1_000_000_000)
+        from.utc + span + span.mul_div(self.rate_ppb().unwrap_or(0), 1_000_000_000)
     }
 
-    /// How much faster UTC runs than the media clock, from the ends of the history; 0 if unknown.
-    fn rate_ppb(&self) -> i64 {
-        let (Some(first), Some(last)) = (self.pairs.front(), self.pairs.back()) else { return 0 };
+    /// How much faster UTC runs than the media clock, from the ends of the history, if that is known.
+    fn rate_ppb(&self) -> Option<i64> {
+        let (first, last) = (self.pairs.front()?, self.pairs.back()?);
         let media = last.media - first.media;
         if media < MIN_BASELINE {
-            return 0;
+            return None;
         }
         let gain = (last.utc - first.utc) - media;
         let rate = gain.mul_div(1_000_000_000, media.as_nanos()).as_nanos();
-        if rate.abs() > MAX_RATE_PPB { 0 } else { rate }
+        (rate.abs() <= MAX_RATE_PPB).then_some(rate)
     }
 
     fn deviation(&self, pair: Pair) -> Option<Span> {
@@ -236,6 +240,21 @@ mod tests {
         assert_eq!(at(&history, 2_500), Span::from_millis(2_500) + Span::from_micros(125));
         assert_eq!(at(&history, 20_000), Span::from_secs(20) + Span::from_micros(1_000));
         assert_eq!(at(&history, -2_000), Span::from_secs(-2) - Span::from_micros(100));
+    }
+
+    /// A board's clock may run 80 ppm fast before anybody has had the time to measure that.
+    #[test]
+    fn the_bound_admits_a_rate_that_is_not_known_yet() {
+        let mut history = PairHistory::default();
+        for s in 0..=10 {
+            history.push(pair(s, Span::from_micros(80 * s)));
+            let ahead = 90_000 * (s + 1);
+            let (utc, bound) = history.utc_at(MediaTime::from_ticks(ahead)).unwrap();
+            let truth = pair(s + 1, Span::from_micros(80 * (s + 1))).utc;
+            assert!((truth - utc).abs() <= bound, "after {s} s: {} and {bound}", truth - utc);
+        }
+        let (_, bound) = history.utc_at(MediaTime::from_ticks(90_000 * 11)).unwrap();
+        assert!(bound < Span::from_micros(30), "a measured rate makes it small: {bound}");
     }
 
     #[test]

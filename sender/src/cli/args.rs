@@ -70,7 +70,7 @@ pub(super) struct RunArgs {
     /// The number that the test source writes into its pictures [default: 0]
     #[arg(long, value_name = "N")]
     camera_id: Option<u16>,
-    /// auto, system, ntp:HOST[:PORT][,HOST...] or sim:offset=80ms,drift=30ppm[,ntp:HOST] [default: auto]
+    /// auto[:HOST[:PORT][,HOST...]], system, ntp:HOST[:PORT][,HOST...] or sim:offset=80ms,drift=30ppm[,ntp:HOST] [default: auto]
     #[arg(long, value_name = "SRC")]
     clock: Option<ClockSpec>,
     /// Expose so much after the multiples of the frame period in UTC, such as 0ms; auto: as the other cameras

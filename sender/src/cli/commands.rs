@@ -113,7 +113,11 @@ fn for_people(found: &Measurement) -> String {
     if !facts.is_empty() {
         lines += &format!("{}\n", facts.join(", "));
     }
-    lines
+    lines += &format!("the kernel calls the system clock {}", found.system_state);
+    if let Some(ns) = found.system_uncertainty_ns {
+        lines += &format!(" within {}", Span::from_nanos(ns));
+    }
+    lines + "\n"
 }
 
 fn print_json<T: Serialize>(value: &T) -> Result<(), Failure> {
@@ -177,14 +181,21 @@ mod tests {
             stratum: Some(3),
             state: "synchronized",
             samples: 8,
+            system_state: "synchronized",
+            system_uncertainty_ns: Some(50_000),
         };
         assert_eq!(
             for_people(&found),
             "synchronized after 8 answers\nthe system clock is ahead by 2.0ms, within 300.0us\n\
-             round trip 400.0us, stratum 3\n"
+             round trip 400.0us, stratum 3\n\
+             the kernel calls the system clock synchronized within 50.0us\n"
         );
         (found.offset_ns, found.uncertainty_ns, found.delay_ns, found.stratum) = (None, None, None, None);
         (found.state, found.samples) = ("unsynchronized", 1);
-        assert_eq!(for_people(&found), "unsynchronized after 1 answer\n");
+        (found.system_state, found.system_uncertainty_ns) = ("unsynchronized", None);
+        assert_eq!(
+            for_people(&found),
+            "unsynchronized after 1 answer\nthe kernel calls the system clock unsynchronized\n"
+        );
     }
 }

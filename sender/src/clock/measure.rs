@@ -1,6 +1,6 @@
 //! `framelock-sender clock`: how far the system clock is from a server's.
 
-use framelock_common::clock::{ClockState, NtpConfig};
+use framelock_common::clock::{ClockState, KernelClock, NtpConfig};
 use framelock_common::time::Span;
 use serde::Serialize;
 
@@ -25,6 +25,10 @@ pub struct Measurement {
     pub state: &'static str,
     /// Answers used.
     pub samples: u64,
+    /// What the kernel says of the system clock: `synchronized` or `unsynchronized`.
+    pub system_state: &'static str,
+    /// Bound on the system clock's error by the kernel's figures; absent while it is unsynchronized.
+    pub system_uncertainty_ns: Option<i64>,
 }
 
 /// Asks `server` for `samples` answers, one every `interval`, and gives up when they take twice as long
@@ -42,6 +46,7 @@ pub async fn measure(server: HostPort, samples: u64, interval: Span, clock: Boar
     let status = ntp.status();
     let reading = clock.reading();
     let estimate = ntp.client().mapping().map(|mapping| mapping.utc_at(reading.before));
+    let kernel = framelock_timex::read().unwrap_or(KernelClock::UNKNOWN);
     Measurement {
         offset_ns: estimate.map(|estimate| (estimate.utc - reading.realtime).as_nanos()),
         uncertainty_ns: estimate.map(|estimate| estimate.uncertainty.as_nanos()),
@@ -50,6 +55,8 @@ pub async fn measure(server: HostPort, samples: u64, interval: Span, clock: Boar
         stratum: status.stratum,
         state: ClockState::as_str(status.state),
         samples: status.samples,
+        system_state: kernel.state().as_str(),
+        system_uncertainty_ns: kernel.synchronized.then(|| kernel.bound().as_nanos()),
     }
 }
 

@@ -7,8 +7,10 @@ mod board;
 mod measure;
 mod ntp;
 mod source;
+mod system;
 
 pub use board::{BoardClock, SimulatedError};
 pub use measure::{Measurement, measure};
 pub(crate) use ntp::random;
 pub use source::{ClockWatch, board_clock, start};
+pub use system::Trust;

@@ -2,20 +2,22 @@
 
 use std::time::Duration;
 
-use framelock_common::clock::{ClockMapping, ClockReading, ClockState, NtpConfig, SystemClock};
+use framelock_common::clock::{ClockChooser, ClockMapping, Decision, NtpConfig};
 use framelock_common::time::Span;
 use tokio::sync::watch;
+use tokio::time::{MissedTickBehavior, interval};
 use tracing::Instrument;
 
 use super::BoardClock;
 use super::ntp::NtpShell;
+use super::system::{SystemShell, Trust};
 use crate::config::{ClockSpec, HostPort};
 
 /// From one reading of the system clock to the next.
 const SYSTEM_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Readings at a time, of which the narrowest counts.
-const READINGS: usize = 5;
+/// How far a simulated wrong clock without servers is believed: tests need a board that is sure and wrong.
+const SIMULATED_BOUND: Span = Span::from_millis(50);
 
 /// What is known of UTC now; `None` while the clock is unsynchronized.
 pub type ClockWatch = watch::Receiver<Option<ClockMapping>>;
@@ -25,50 +27,86 @@ pub type ClockWatch = watch::Receiver<Option<ClockMapping>>;
 pub fn board_clock(spec: &ClockSpec) -> BoardClock {
     match spec {
         ClockSpec::Simulated { error, .. } => BoardClock::simulated(*error),
-        ClockSpec::Auto | ClockSpec::System | ClockSpec::Ntp(_) => BoardClock::real(),
+        ClockSpec::Auto(_) | ClockSpec::System | ClockSpec::Ntp(_) => BoardClock::real(),
     }
 }
 
 /// Starts a task that estimates UTC as `spec` says and publishes each new estimate, for ever; must be
-/// called inside a Tokio runtime. The system clock's error is taken to be at most
-/// `system_uncertainty`; it is read before this returns, so nothing need go out unsynchronized.
+/// called inside a Tokio runtime. A system clock that is used is read before this returns, so that nothing
+/// need go out unsynchronized.
 #[must_use]
-pub fn start(spec: ClockSpec, clock: BoardClock, system_uncertainty: Span) -> ClockWatch {
-    let servers = match spec {
-        ClockSpec::Ntp(servers) | ClockSpec::Simulated { servers, .. } => servers,
-        ClockSpec::Auto | ClockSpec::System => Vec::new(),
+pub fn start(spec: ClockSpec, clock: BoardClock, trust: Trust) -> ClockWatch {
+    let (servers, with_system) = match spec {
+        ClockSpec::Ntp(servers) => (servers, false),
+        ClockSpec::Simulated { servers, .. } => (servers, false),
+        ClockSpec::Auto(servers) => (servers, true),
+        ClockSpec::System => (Vec::new(), true),
     };
-    let mut system = SystemClock::new();
     if servers.is_empty() {
-        read_system(&mut system, clock, system_uncertainty);
+        let trust = if with_system { trust } else { Trust::Within(SIMULATED_BOUND) };
+        let mut system = SystemShell::new(clock, trust, true);
+        let (publish, watch) = watch::channel(system.read());
+        tokio::spawn(follow_system(system, publish).in_current_span());
+        return watch;
     }
-    let (publish, watch) = watch::channel(system.mapping());
-    if servers.is_empty() {
-        tokio::spawn(follow_system(system, clock, system_uncertainty, publish).in_current_span());
-    } else {
-        tokio::spawn(follow_servers(servers, clock, publish).in_current_span());
+    if with_system {
+        let mut system = SystemShell::new(clock, trust, false);
+        let mut chooser = ClockChooser::new();
+        let first = system.read();
+        announce(chooser.handle(clock.now(), first, None));
+        let (publish, watch) = watch::channel(chooser.mapping());
+        tokio::spawn(follow_better(system, servers, clock, chooser, publish).in_current_span());
+        return watch;
     }
+    let (publish, watch) = watch::channel(None);
+    tokio::spawn(follow_servers(servers, clock, publish).in_current_span());
     watch
 }
 
-async fn follow_system(
-    mut system: SystemClock,
-    clock: BoardClock,
-    uncertainty: Span,
-    publish: watch::Sender<Option<ClockMapping>>,
-) {
+async fn follow_system(mut system: SystemShell, publish: watch::Sender<Option<ClockMapping>>) {
     loop {
         tokio::time::sleep(SYSTEM_INTERVAL).await;
-        read_system(&mut system, clock, uncertainty);
-        publish.send_replace(system.mapping());
+        publish.send_replace(system.read());
     }
 }
 
-/// Whether the kernel calls its clock disciplined is not asked: the caller has said how far to trust it.
-fn read_system(system: &mut SystemClock, clock: BoardClock, uncertainty: Span) {
-    let readings: [ClockReading; READINGS] = std::array::from_fn(|_| clock.reading());
-    if system.handle_readings(&readings, ClockState::Synchronized, uncertainty) {
-        tracing::warn!("the system clock was stepped; capture times follow it");
+/// Follows both clocks, and publishes the better.
+async fn follow_better(
+    mut system: SystemShell,
+    servers: Vec<HostPort>,
+    clock: BoardClock,
+    mut chooser: ClockChooser,
+    publish: watch::Sender<Option<ClockMapping>>,
+) {
+    let mut ntp = NtpShell::new(&servers, NtpConfig::new(servers.len()), clock);
+    let mut readings = interval(SYSTEM_INTERVAL);
+    readings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let (mut by_system, mut by_ntp) = (None, None);
+    loop {
+        tokio::select! {
+            () = ntp.step() => {
+                let mapping = ntp.client().mapping();
+                if mapping == by_ntp {
+                    continue;
+                }
+                report(by_ntp.as_ref(), mapping.as_ref(), clock);
+                by_ntp = mapping;
+            }
+            _ = readings.tick() => by_system = system.read(),
+        }
+        announce(chooser.handle(clock.now(), by_system, by_ntp));
+        publish.send_if_modified(|published| {
+            let mapping = chooser.mapping();
+            std::mem::replace(published, mapping) != mapping
+        });
+    }
+}
+
+fn announce(decision: Option<Decision>) {
+    match decision {
+        Some(decision @ Decision::Chosen { .. }) => tracing::info!("{decision}"),
+        Some(decision) => tracing::warn!("{decision}"),
+        None => {}
     }
 }
 
@@ -102,7 +140,7 @@ fn report(old: Option<&ClockMapping>, new: Option<&ClockMapping>, clock: BoardCl
             let uncertainty = estimate.uncertainty;
             tracing::info!(%uncertainty, system_clock_is_behind_by = %offset, "clock synchronized by NTP");
         }
-        (Some(_), None) => tracing::warn!("no NTP server answers any more; frames go out unsynchronized"),
+        (Some(_), None) => tracing::warn!("no NTP server gives the time any more"),
         (Some(old), Some(new)) if old.epoch != new.epoch => {
             tracing::warn!("the NTP server's clock was stepped; capture times follow it");
         }

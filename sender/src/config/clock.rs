@@ -18,9 +18,10 @@ pub const MAX_SERVERS: usize = 8;
 /// Where UTC comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ClockSpec {
-    /// The configured NTP servers where there are some, otherwise the system clock.
-    Auto,
-    /// The system clock, which something else disciplines.
+    /// The system clock or these NTP servers, whichever is the better bound; without servers the system
+    /// clock.
+    Auto(Vec<HostPort>),
+    /// The system clock, which something else disciplines, as far as the kernel says that it does.
     System,
     /// These NTP servers; the system clock is neither used nor touched.
     Ntp(Vec<HostPort>),
@@ -38,7 +39,7 @@ pub enum ClockSpec {
 pub enum ClockSpecError {
     /// No kind of source.
     #[error(
-        "unknown clock source \"{0}\": use auto, system, ntp:HOST[:PORT][,HOST...] or sim:offset=80ms,drift=30ppm[,ntp:HOST]"
+        "unknown clock source \"{0}\": use auto, auto:HOST[:PORT][,HOST...], system, ntp:HOST[:PORT][,HOST...] or sim:offset=80ms,drift=30ppm[,ntp:HOST]"
     )]
     Kind(String),
     /// An option that is none.
@@ -51,7 +52,7 @@ pub enum ClockSpecError {
     #[error("NTP server {0}")]
     Server(#[from] TargetError),
     /// Too many servers, or none.
-    #[error("clock source \"ntp\" takes 1 to {MAX_SERVERS} servers and got {0}")]
+    #[error("clock sources \"ntp\" and \"auto\" take 1 to {MAX_SERVERS} servers and got {0}")]
     Count(usize),
 }
 
@@ -73,7 +74,8 @@ impl FromStr for ClockSpec {
 
     fn from_str(text: &str) -> Result<Self, ClockSpecError> {
         match text.split_once(':') {
-            None if text == "auto" => Ok(Self::Auto),
+            None if text == "auto" => Ok(Self::Auto(Vec::new())),
+            Some(("auto", servers)) => parse_servers(servers).map(Self::Auto),
             None if text == "system" => Ok(Self::System),
             Some(("ntp", servers)) => parse_servers(servers).map(Self::Ntp),
             Some(("sim", options)) => parse_simulated(options),
@@ -111,10 +113,11 @@ mod tests {
 
     #[test]
     fn clock_sources_parse() {
-        assert_eq!("auto".parse(), Ok(ClockSpec::Auto));
+        assert_eq!("auto".parse(), Ok(ClockSpec::Auto(Vec::new())));
         assert_eq!("system".parse(), Ok(ClockSpec::System));
         let both = vec![server("a.lan", 123), server("b", 1123)];
         assert_eq!("ntp:a.lan,b:1123".parse(), Ok(ClockSpec::Ntp(both.clone())));
+        assert_eq!("auto:a.lan,b:1123".parse(), Ok(ClockSpec::Auto(both.clone())));
         let error = SimulatedError { offset: Span::from_millis(80), drift_ppb: -30_000 };
         assert_eq!(
             "sim:offset=80ms,drift=-30ppm,ntp:a.lan,b:1123".parse(),
@@ -134,6 +137,7 @@ mod tests {
         for (text, hint) in [
             ("gps", "use auto"),
             ("ntp:", "1 to 8"),
+            ("auto:", "1 to 8"),
             ("ntp:h:0", "port"),
             ("sim:speed=2", "offset="),
             ("sim:offset=fast", "sim"),

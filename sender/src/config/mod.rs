@@ -20,6 +20,7 @@ pub use clock::{ClockSpec, ClockSpecError, MAX_SERVERS, NTP_PORT, parse_servers}
 pub use target::{HostPort, Target, TargetError, Transport};
 
 use crate::capture::{ControlValue, Format, FrameRate, Size, SourceSpec};
+use crate::clock::Trust;
 use crate::phase::{PhaseConfig, PhaseTarget};
 
 /// The largest configuration file that is read: many times what any needs.
@@ -27,10 +28,6 @@ const MAX_FILE: u64 = 1 << 20;
 
 /// The longest camera name in bytes; it is the SDES CNAME, which may have 255 (RFC 3550 section 6.5).
 const MAX_NAME: usize = 64;
-
-/// The bound on the system clock's error where nothing better is known. Machines that time daemons
-/// discipline over the Internet stay well within it.
-const SYSTEM_UNCERTAINTY: Span = Span::from_millis(50);
 
 /// From one restart of a stream for its phase to the next at least.
 const PHASE_RESTART_INTERVAL: Span = Span::from_secs(60);
@@ -157,9 +154,9 @@ pub struct ClockOptions {
     pub source: Option<ClockSpec>,
     /// NTP servers for the source `auto`.
     pub servers: Vec<String>,
-    /// The bound on the system clock's error.
+    /// Vouches for the system clock: it is taken for UTC within this, whatever the kernel says of it.
     #[serde(deserialize_with = "de::optional_duration")]
-    pub system_uncertainty: Option<Span>,
+    pub trust_system_within: Option<Span>,
 }
 
 /// Settings that fit together.
@@ -197,10 +194,10 @@ pub struct Settings {
     pub log_format: LogFormat,
     /// What concerns the camera.
     pub capture: CaptureOptions,
-    /// Where UTC comes from; never [`ClockSpec::Auto`].
+    /// Where UTC comes from.
     pub clock: ClockSpec,
-    /// The bound on the system clock's error.
-    pub system_uncertainty: Span,
+    /// How far to believe the system clock.
+    pub system_trust: Trust,
 }
 
 impl Options {
@@ -265,7 +262,7 @@ impl Options {
         let bitrate = self.bitrate.unwrap_or(1_500_000);
         let keyframe_interval = self.keyframe_interval.unwrap_or(Span::from_secs(2));
         let spread = self.capture.latency_spread.unwrap_or(Span::ZERO);
-        let system_uncertainty = self.clock.system_uncertainty.unwrap_or(SYSTEM_UNCERTAINTY);
+        let system_trust = self.clock.trust_system_within.map_or(Trust::Kernel, Trust::Within);
         in_range("bitrate", bitrate, 10_000..=100_000_000, "allowed are 10k to 100M")?;
         in_range(
             "keyframe-interval",
@@ -274,12 +271,6 @@ impl Options {
             "allowed are 100ms to 60s",
         )?;
         in_range("capture.latency-spread", spread, Span::ZERO..=Span::from_secs(1), "allowed are 0ms to 1s")?;
-        in_range(
-            "clock.system-uncertainty",
-            system_uncertainty,
-            Span::from_micros(1)..=Span::from_secs(60),
-            "allowed are 1us to 60s",
-        )?;
         let restart_interval = self.phase_restart_interval.unwrap_or(PHASE_RESTART_INTERVAL);
         in_range(
             "phase-restart-interval",
@@ -289,6 +280,10 @@ impl Options {
         )?;
         let target = self.phase.map_or(Span::ZERO, PhaseTarget::span);
         in_range("phase", target, Span::from_secs(-10)..=Span::from_secs(10), "allowed are -10s to 10s")?;
+        if let Trust::Within(bound) = system_trust {
+            let range = Span::from_micros(1)..=Span::from_secs(60);
+            in_range("clock.trust-system-within", bound, range, "allowed are 1us to 60s")?;
+        }
         if self.frames == Some(0) {
             in_range("frames", 0_u64, 1..=u64::MAX, "at least one")?;
         }
@@ -310,17 +305,18 @@ impl Options {
             log_format: self.log_format.unwrap_or_default(),
             capture: self.capture,
             clock: choose_clock(self.clock.source, &self.clock.servers)?,
-            system_uncertainty,
+            system_trust,
         })
     }
 }
 
-/// `auto` means NTP where servers are configured, otherwise the system clock.
+/// `auto` asks the configured servers where none are named with it.
 fn choose_clock(source: Option<ClockSpec>, servers: &[String]) -> Result<ClockSpec, SettingsError> {
-    match source {
-        None | Some(ClockSpec::Auto) if servers.is_empty() => Ok(ClockSpec::System),
-        None | Some(ClockSpec::Auto) => Ok(ClockSpec::Ntp(parse_servers(&servers.join(","))?)),
-        Some(source) => Ok(source),
+    match source.unwrap_or_else(|| ClockSpec::Auto(Vec::new())) {
+        ClockSpec::Auto(named) if named.is_empty() && !servers.is_empty() => {
+            Ok(ClockSpec::Auto(parse_servers(&servers.join(","))?))
+        }
+        source => Ok(source),
     }
 }
 

@@ -19,7 +19,8 @@ fn the_minimum_gives_the_defaults() {
     assert_eq!(settings.camera, "board-1");
     assert_eq!(settings.transport, Transport::RtpMpegts);
     assert_eq!(settings.bitrate, 1_500_000);
-    assert_eq!(settings.clock, ClockSpec::System);
+    assert_eq!(settings.clock, ClockSpec::Auto(Vec::new()));
+    assert_eq!(settings.system_trust, Trust::Kernel);
     assert_eq!(settings.keyframe_interval, Span::from_secs(2));
     assert_eq!(settings.phase, None);
     let auto = parse(&format!("{MINIMUM}phase = \"auto\"")).unwrap().phase.unwrap();
@@ -59,7 +60,7 @@ fn the_shipped_example_is_valid_and_shows_every_key() {
         "latency-spread",
         "[capture.controls]",
         "servers",
-        "system-uncertainty",
+        "trust-system-within",
     ] {
         let written = full.lines().any(|line| line.starts_with(key));
         assert!(written, "{key} is not in the example");
@@ -97,7 +98,7 @@ fn everything_is_read() {
     assert_eq!(settings.fps, FrameRate::new(29_970, 1_000));
     assert_eq!(settings.size, Some(Size::new(1280, 720)));
     assert_eq!(settings.capture.controls["exposure_time_absolute"], ControlValue::Integer(100));
-    let ClockSpec::Ntp(servers) = settings.clock else { panic!("auto with servers is NTP") };
+    let ClockSpec::Auto(servers) = settings.clock else { panic!("auto is the default") };
     assert_eq!(servers[1].to_string(), "10.0.0.2:1123");
 }
 

@@ -122,7 +122,7 @@ async fn run_stages(settings: &Settings, clock: BoardClock) -> Result<(), RunErr
     tracing::info!(to = %settings.to, transport = %settings.transport, "{info}");
     let shared = Shared {
         clock,
-        utc: clock::start(settings.clock.clone(), clock, settings.system_uncertainty),
+        utc: clock::start(settings.clock.clone(), clock, settings.system_trust),
         counters: Arc::default(),
         force_key: Arc::default(),
         stop: Arc::default(),

@@ -8,7 +8,7 @@ use framelock_common::rtp::h264::Depacketizer;
 use framelock_common::rtp::{MAX_PAYLOAD, PT_H264, PT_MP2T, RtpPacket, ntp64};
 use framelock_common::time::{HostTime, MediaTime, RtpTimestamp, Span, Utc};
 
-use crate::support::{Datagram, NtpServer, Receiver, Sender, is_goodbye, output, report, utc_now};
+use crate::support::{Datagram, NtpServer, Receiver, Sender, is_goodbye, output, report, utc_now, vouched};
 
 const FRAMES: usize = 75;
 
@@ -107,7 +107,9 @@ fn check_rtp_stream(datagrams: &[Datagram], payload_type: u8) -> (SenderReport, 
 fn rtp_mpegts_carries_capture_times_from_the_first_packet_to_the_goodbye() {
     let mut receiver = Receiver::new();
     let frames = FRAMES.to_string();
-    let mut sender = Sender::run(&receiver.url("rtp"), &["--frames", &frames, "--clock", "system"]);
+    let dir = tempfile::tempdir().unwrap();
+    let mut sender =
+        Sender::run(&receiver.url("rtp"), &["--frames", &frames, "--config", &vouched(dir.path())]);
     let datagrams = receiver.until(is_goodbye);
     assert!(sender.wait().success());
     let (first, last) = check_rtp_stream(&datagrams, PT_MP2T);
@@ -133,7 +135,9 @@ fn rtp_mpegts_carries_capture_times_from_the_first_packet_to_the_goodbye() {
 fn rtp_h264_has_the_capture_time_as_its_timestamp() {
     let mut receiver = Receiver::new();
     let frames = FRAMES.to_string();
-    let args = ["--frames", &frames, "--clock", "system", "--transport", "rtp-h264"];
+    let dir = tempfile::tempdir().unwrap();
+    let config = vouched(dir.path());
+    let args = ["--frames", &frames, "--config", &config, "--transport", "rtp-h264"];
     let mut sender = Sender::run(&receiver.url("rtp"), &args);
     let datagrams = receiver.until(is_goodbye);
     assert!(sender.wait().success());
@@ -156,7 +160,8 @@ fn rtp_h264_has_the_capture_time_as_its_timestamp() {
 #[test]
 fn udp_mpegts_is_whole_packets_and_carries_capture_times_in_the_picture() {
     let mut receiver = Receiver::new();
-    let mut sender = Sender::run(&receiver.url("udp"), &["--clock", "system"]);
+    let dir = tempfile::tempdir().unwrap();
+    let mut sender = Sender::run(&receiver.url("udp"), &["--config", &vouched(dir.path())]);
     // The stream has no end mark: enough is enough.
     let mut count = 0;
     let datagrams = receiver.until(|_| {
@@ -266,6 +271,52 @@ fn a_board_with_a_wrong_clock_claims_no_utc_until_it_knows_it() {
     assert!(sender.wait().success());
 }
 
+/// A machine whose kernel does not call the clock synchronized sends no UTC from it; one whose kernel does
+/// sends the kernel's bound.
+#[test]
+fn the_system_clock_is_utc_exactly_where_the_kernel_says_so() {
+    let kernel = framelock_timex::read().expect("adjtimex is allowed");
+    let mut receiver = Receiver::new();
+    let mut sender = Sender::run(&receiver.url("rtp"), &["--frames", "30", "--clock", "system"]);
+    let datagrams = receiver.until(is_goodbye);
+    assert!(sender.wait().success());
+    let reports: Vec<_> = datagrams.iter().filter_map(Datagram::rtcp).map(report).collect();
+    assert!(!reports.is_empty());
+    for (report, _, info) in reports {
+        assert_eq!(info.state, kernel.state());
+        assert_eq!(report.ntp.is_unknown(), !kernel.synchronized);
+        if kernel.synchronized {
+            assert!(info.uncertainty > Span::ZERO && info.uncertainty < Span::from_secs(16));
+        }
+    }
+    let packets = rtp_packets(&datagrams);
+    assert_eq!(packets.iter().any(|packet| ntp64(packet).is_some()), kernel.synchronized);
+    for unit in demux(packets.iter().map(RtpPacket::payload), Part::Whole) {
+        assert_eq!(unit.info.sei_time.is_some(), kernel.synchronized);
+    }
+}
+
+/// `auto` takes the NTP server where the system clock is not synchronized or has the larger bound; the
+/// server here is on loopback, far better than any kernel's bound, and agrees with the system clock.
+#[test]
+fn auto_takes_the_better_clock() {
+    let server = NtpServer::new(Span::ZERO);
+    server.answer();
+    let mut receiver = Receiver::new();
+    let clock = format!("auto:{}", server.address());
+    let mut sender = Sender::run(&receiver.url("rtp"), &["--clock", &clock]);
+    let synchronized = |datagram: &Datagram| {
+        datagram.rtcp().is_some_and(|packets| report(packets).2.state == ClockState::Synchronized)
+    };
+    let mut until = receiver.until(synchronized);
+    let (report, _, info) = report(until.pop().expect("one datagram").rtcp().expect("a report"));
+    assert!(info.uncertainty < Span::from_secs(1), "{}", info.uncertainty);
+    let lateness = utc_now() - report.ntp.to_utc(utc_now());
+    assert!(lateness > -info.uncertainty && lateness < Span::from_secs(30), "{lateness}");
+    sender.terminate();
+    assert!(sender.wait().success());
+}
+
 #[test]
 fn a_receiver_that_comes_later_is_served_from_a_key_frame_on() {
     let address = Receiver::new().address();
@@ -314,7 +365,9 @@ fn the_counters_at_the_end_say_what_was_sent() {
     let dir = tempfile::tempdir().unwrap();
     let stats = dir.path().join("stats.json");
     let stats_name = stats.to_string_lossy().into_owned();
-    let args = ["--frames", "30", "--stats", &stats_name, "--overlay-time"];
+    let config_dir = tempfile::tempdir().unwrap();
+    let config = vouched(config_dir.path());
+    let args = ["--frames", "30", "--stats", &stats_name, "--overlay-time", "--config", &config];
     let mut sender = Sender::run(&receiver.url("rtp"), &args);
     let datagrams = receiver.until(is_goodbye);
     assert!(sender.wait().success());
