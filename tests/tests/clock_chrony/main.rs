@@ -23,8 +23,8 @@ use relay::{Delay, Network, Relay, WrongClock};
 
 /// From one comparison with the truth to the next.
 const INTERVAL: Duration = Duration::from_millis(250);
-/// Each network is met twice, at the same time.
-const SEEDS: [u64; 2] = [1, 2];
+/// Each network is met by three pairs of clients at the same time.
+const SEEDS: [u64; 3] = [1, 2, 3];
 
 /// chronyd serves this machine's clock, our client asks it over loopback, and this machine's clock is the
 /// truth.
