@@ -10,6 +10,7 @@ use framelock_tests::ntp;
 use framelock_tests::packets::next_where;
 use framelock_tests::process::{PATIENCE, Process, free_port};
 use framelock_tests::relay::{Faults, Relay};
+use rustix::process::{Pid, Signal, kill_process};
 
 fn sender(camera: &str, port: u16) -> Process {
     let to = format!("rtp://127.0.0.1:{port}");
@@ -169,7 +170,7 @@ fn senders_outlive_the_aggregator() {
 }
 
 #[test]
-fn a_consumer_that_never_reads_costs_no_memory() {
+fn a_consumer_that_never_reads_costs_no_memory_and_holds_up_no_signal() {
     let port = free_port();
     let source = format!("*=rtp://127.0.0.1:{port}");
     // Its stdout is read by nobody: the pipe fills, then the packet queue, and the oldest packets give way.
@@ -205,8 +206,20 @@ fn a_consumer_that_never_reads_costs_no_memory() {
     );
     let done = sender.wait();
     let kib = resident(idle.id());
-    let _killed = idle.kill();
+    // The full pipe does not keep it from its signals either.
+    let id = i32::try_from(idle.id()).ok().and_then(Pid::from_raw).expect("it runs");
+    kill_process(id, Signal::INT).expect("it runs");
+    let mut status = None;
+    for _ in 0..PATIENCE.as_millis() / 10 {
+        status = idle.try_wait().expect("it is our child");
+        if status.is_some() {
+            break;
+        }
+        std::thread::park_timeout(Duration::from_millis(10));
+    }
+    let _ended_already = idle.kill();
     let _status = idle.wait();
+    assert_eq!(status.and_then(|status| status.code()), Some(0), "a signal ends it");
     assert!(done.success(), "{}", sender.log());
     assert!(kib < 64 * 1024, "{kib} KiB resident after 1000 frames that nobody took");
 }

@@ -5,6 +5,7 @@ mod args;
 mod rates;
 mod replay;
 mod serve;
+mod writer;
 
 use std::io::{IsTerminal, Write};
 use std::path::Path;

@@ -1,20 +1,22 @@
 //! `packets` and `run`: a live aggregator until it is told to end.
 
-use std::io::{self, Write};
+use std::io;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
+use super::writer::Writer;
 use super::{CliError, Rates};
-use crate::aggregator::Aggregator;
-use crate::clock;
+use crate::aggregator::{Aggregator, AggregatorError};
 use crate::config::{Output, Settings};
 use crate::source::PortCounters;
 
 /// How often a reader that is gone is noticed while there is nothing to write.
 const PIPE_CHECK: Duration = Duration::from_millis(500);
+/// How long the packet that is being written may take once we are told to end.
+const LAST_LINE: Duration = Duration::from_millis(500);
 /// How often `run` logs what every camera does.
 const STATUS_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -84,27 +86,35 @@ async fn follow(
     status.tick().await;
     let end = sleep(options.duration.unwrap_or(Duration::MAX / 4));
     tokio::pin!(end);
-    let (mut rates, mut written) = (Rates::default(), 0);
-    while options.count.is_none_or(|count| written < count) {
+    let writer = if options.write { Some(Writer::start()?) } else { None };
+    let (mut rates, mut taken, mut interrupted) = (Rates::default(), 0, false);
+    while options.count.is_none_or(|count| taken < count) {
         tokio::select! {
             biased;
-            () = interrupt.wait() => break,
+            () = interrupt.wait() => { interrupted = true; break }
             () = &mut end, if options.duration.is_some() => break,
-            _ = checks.tick(), if options.write => if reader_is_gone() { break },
+            _ = checks.tick(), if options.write => if reader_is_gone() { return Ok(()) },
             _ = status.tick(), if options.status_interval.is_some() => log_status(aggregator, &mut rates),
-            packet = aggregator.next_async() => {
-                let packet = packet?;
-                written += 1;
-                if options.write {
-                    let now = clock::sandwich().utc_at(clock::now()).utc;
-                    let mut out = io::stdout().lock();
-                    packet.write_json(now, &mut out)?;
-                    out.flush()?;
-                }
-            }
+            more = pass_on(aggregator, writer.as_ref()) => if more? { taken += 1 } else { break },
         }
     }
-    Ok(())
+    let Some(writer) = writer else { return Ok(()) };
+    let patience = if interrupted { LAST_LINE } else { Duration::MAX / 4 };
+    tokio::select! {
+        biased;
+        () = interrupt.wait() => Ok(()),
+        // Nobody takes the last line: then it is not to be had.
+        written = timeout(patience, writer.end()) => Ok(written.unwrap_or(Ok(()))?),
+    }
+}
+
+/// Takes the next packet, once there is room to write it; `false` when writing has failed. Can be cancelled:
+/// no packet is lost.
+async fn pass_on(aggregator: &mut Aggregator, writer: Option<&Writer>) -> Result<bool, AggregatorError> {
+    let Some(writer) = writer else { return aggregator.next_async().await.map(|_| true) };
+    let Some(room) = writer.room().await else { return Ok(false) };
+    room.send(aggregator.next_async().await?);
+    Ok(true)
 }
 
 /// Whether standard output is a pipe that nobody reads any more.
