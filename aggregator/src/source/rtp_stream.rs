@@ -19,6 +19,8 @@ const CLOCK_RATE: u32 = 90_000;
 /// Our own name in RTCP.
 const CNAME: &str = "framelock-aggregator";
 
+/// From one line in the log about a stream's clock to the next.
+const LOG_INTERVAL: Span = Span::from_secs(1);
 /// RTCP that stayed away this long may come from another port of the sender's host from now on.
 const REPORTS_MOVED: Span = Span::from_secs(30);
 
@@ -44,6 +46,11 @@ pub(super) struct RtpStream {
     pub(super) last: HostTime,
     pub(super) packets: u64,
     bytes: u64,
+    /// What happened to its clock and is not in the log yet: while it has no camera, or too soon after the
+    /// last time, which is when `said` is.
+    unsaid: Option<ClockEvent>,
+    said: Option<HostTime>,
+    has_camera: bool,
     /// Bytes that were sent to it.
     answered: u64,
     units_out: Vec<UnitEvent>,
@@ -74,6 +81,9 @@ impl RtpStream {
             last: now,
             packets: 0,
             bytes: 0,
+            unsaid: None,
+            said: None,
+            has_camera: false,
             answered: 0,
             units_out: Vec::new(),
         }
@@ -151,6 +161,12 @@ impl RtpStream {
         }
     }
 
+    /// It has a camera from now on, or none.
+    pub(super) fn set_has_camera(&mut self, has_camera: bool, now: HostTime) {
+        self.has_camera = has_camera;
+        self.log_clock(now);
+    }
+
     /// Asks the sender for a key frame, at most as often as the session allows.
     pub(super) fn request_key_frame(&mut self, now: HostTime) {
         self.session.request_keyframe(now);
@@ -200,11 +216,11 @@ impl RtpStream {
                 ReceiveEvent::SenderReport { ntp, rtp, .. } => {
                     let rtp = MediaTime::from_ticks(rtp);
                     let event = self.pipeline.mapper().handle_sender_report(rtp, ntp, host_now);
-                    self.log_clock(event);
+                    self.unsaid = event.or(self.unsaid);
                 }
                 ReceiveEvent::ClockInfo(info) => {
                     let event = self.pipeline.mapper().handle_clock_info(info);
-                    self.log_clock(event);
+                    self.unsaid = event.or(self.unsaid);
                 }
                 ReceiveEvent::Cname(cname) => self.cname = Some(cname),
                 ReceiveEvent::Bye => self.goodbye = true,
@@ -216,13 +232,14 @@ impl RtpStream {
                 }
             }
         }
+        self.log_clock(now);
     }
 
     fn handle_packet(&mut self, packet: &Packet, host_now: Utc) {
         let timestamp = MediaTime::from_ticks(packet.timestamp);
         if let Some(ntp) = packet.ntp64 {
             let event = self.pipeline.mapper().handle_in_band(timestamp, ntp, host_now);
-            self.log_clock(event);
+            self.unsaid = event.or(self.unsaid);
         }
         let payload = Payload {
             payload_type: packet.payload_type,
@@ -250,19 +267,24 @@ impl RtpStream {
         }
     }
 
-    fn log_clock(&self, event: Option<ClockEvent>) {
+    /// Says what happened to the clock last: made-up streams and reports are no way to fill a disk.
+    fn log_clock(&mut self, now: HostTime) {
+        if !self.has_camera || self.said.is_some_and(|said| now - said < LOG_INTERVAL) {
+            return;
+        }
+        let Some(event) = self.unsaid.take() else { return };
+        self.said = Some(now);
         let ssrc = self.ssrc;
         match event {
-            None => {}
-            Some(ClockEvent::Step(by)) => tracing::info!(ssrc, %by, "the board's clock stepped"),
-            Some(ClockEvent::Suspect) => tracing::debug!(ssrc, "a clock report disagrees with those before"),
-            Some(ClockEvent::Unsynchronized) => {
+            ClockEvent::Step(by) => tracing::info!(ssrc, %by, "the board's clock stepped"),
+            ClockEvent::Suspect => tracing::debug!(ssrc, "a clock report disagrees with those before"),
+            ClockEvent::Unsynchronized => {
                 tracing::warn!(ssrc, "the board's clock is not synchronized: its frames go by arrival time");
             }
-            Some(ClockEvent::Implausible(ahead)) => {
+            ClockEvent::Implausible(ahead) => {
                 tracing::warn!(ssrc, %ahead, "the board's clock is far off this machine's: its frames go by arrival time; set both clocks");
             }
-            Some(ClockEvent::Synchronized) => tracing::info!(ssrc, "the board's clock is synchronized"),
+            ClockEvent::Synchronized => tracing::info!(ssrc, "the board's clock is synchronized"),
         }
     }
 }
