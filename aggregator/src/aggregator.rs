@@ -15,6 +15,7 @@ use crate::deliver::{Frame, FrameStatus, Packet};
 use crate::engine::live::{Command, Sockets};
 use crate::engine::{CameraStatus, Engine, live};
 use crate::ntp::{NtpService, NtpServiceError, NtpSettings};
+use crate::source::PortCounters;
 use crate::source::socket::SocketError;
 use crate::sync::{PacketQueue, Policy, QueueCounters, Rate};
 
@@ -246,6 +247,12 @@ impl Aggregator {
         self.ntp.as_ref()
     }
 
+    /// What arrived and was thrown away because it belongs to no camera; renewed with [`Self::status`].
+    #[must_use]
+    pub fn strangers(&self) -> PortCounters {
+        self.shared.lock().strangers
+    }
+
     /// What went through the packet queue: `dropped` counts packets that a slow consumer missed.
     #[must_use]
     pub fn queue(&self) -> QueueCounters {
@@ -281,6 +288,7 @@ struct State {
     decoding: Option<Packet>,
     decode: bool,
     status: Vec<CameraStatus>,
+    strangers: PortCounters,
     stopped: bool,
 }
 
@@ -291,6 +299,7 @@ impl Shared {
             decoding: None,
             decode: settings.decode,
             status: Vec::new(),
+            strangers: PortCounters::default(),
             stopped: false,
         };
         Self {
@@ -323,8 +332,9 @@ impl Shared {
         }
     }
 
-    pub(crate) fn set_status(&self, status: Vec<CameraStatus>) {
-        self.lock().status = status;
+    pub(crate) fn set_status(&self, status: Vec<CameraStatus>, strangers: PortCounters) {
+        let mut state = self.lock();
+        (state.status, state.strangers) = (status, strangers);
     }
 
     /// Waits until the receive loop has to come to its end.

@@ -2,10 +2,12 @@
 
 use std::convert::Infallible;
 
+use chrono::{Datelike, Timelike};
 use embedded_graphics::mono_font::ascii::{FONT_6X10, FONT_10X20};
 use embedded_graphics::mono_font::{MonoFont, MonoTextStyleBuilder};
 use embedded_graphics::pixelcolor::Gray8;
 use embedded_graphics::prelude::*;
+use embedded_graphics::primitives::Rectangle;
 use embedded_graphics::text::{Baseline, Text};
 use framelock_common::time::Utc;
 
@@ -18,9 +20,15 @@ const MARGIN: usize = 8;
 /// Draws `utc` as `2026-11-20 12:34:56.123 UTC`, white on black, into the lower left corner.
 /// Pictures too small for it get what fits.
 pub fn draw_time(luma: &mut [u8], stride: usize, width: usize, height: usize, utc: Utc) {
-    let time = chrono::DateTime::from_timestamp_nanos(utc.as_unix_nanos());
-    let text = time.format("%Y-%m-%d %H:%M:%S%.3f UTC").to_string();
-    draw_text(luma, stride, width, height, &text);
+    draw_text(luma, stride, width, height, &text_of(utc));
+}
+
+/// Put together by hand: in every frame, reading a format string costs more than the drawing.
+fn text_of(utc: Utc) -> String {
+    let t = chrono::DateTime::from_timestamp_nanos(utc.as_unix_nanos());
+    let (year, month, day) = (t.year(), t.month(), t.day());
+    let (hour, minute, second, millis) = (t.hour(), t.minute(), t.second(), t.timestamp_subsec_millis());
+    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}.{millis:03} UTC")
 }
 
 fn draw_text(luma: &mut [u8], stride: usize, width: usize, height: usize, text: &str) {
@@ -81,6 +89,28 @@ impl DrawTarget for Plane<'_> {
         }
         Ok(())
     }
+
+    /// A row at a time where the area lies inside, as every character of a text that fits does.
+    fn fill_contiguous<I: IntoIterator<Item = Gray8>>(
+        &mut self,
+        area: &Rectangle,
+        colors: I,
+    ) -> Result<(), Infallible> {
+        if area.intersection(&self.bounding_box()) != *area {
+            return self.draw_iter(area.points().zip(colors).map(|(point, color)| Pixel(point, color)));
+        }
+        // Inside the plane, so neither is negative.
+        let (left, top) = (area.top_left.x.unsigned_abs() as usize, area.top_left.y.unsigned_abs() as usize);
+        let (columns, rows) = (area.size.width as usize, area.size.height as usize);
+        let mut colors = colors.into_iter();
+        for y in top..top + rows {
+            let start = y * self.stride + left;
+            for (pixel, color) in self.luma[start..start + columns].iter_mut().zip(&mut colors) {
+                *pixel = color.luma();
+            }
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -93,6 +123,12 @@ mod tests {
         let mut luma = vec![99; stride * height];
         draw_time(&mut luma, stride, width, height, TIME);
         luma
+    }
+
+    #[test]
+    fn the_text_is_utc_to_the_millisecond() {
+        assert_eq!(text_of(TIME), "2026-09-21 14:13:20.123 UTC");
+        assert_eq!(text_of(Utc::from_unix_nanos(999_999)), "1970-01-01 00:00:00.000 UTC");
     }
 
     #[test]

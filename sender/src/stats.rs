@@ -321,8 +321,12 @@ fn resident() -> (Option<u64>, Option<u64>) {
 /// of one.
 ///
 /// # Errors
-/// When the directory cannot be written to.
+/// When the directory cannot be written to, or `path` is something else than a file.
 pub fn write_file(path: &Path, snapshot: &Snapshot) -> std::io::Result<()> {
+    // A device or a pipe, such as /dev/stdout, must not be replaced by a file.
+    if std::fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+        return Err(std::io::Error::other("it is there and no ordinary file"));
+    }
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.new", std::process::id()));
     let new: PathBuf = path.with_file_name(name);
@@ -355,6 +359,10 @@ mod tests {
             assert!(json["resident_peak_bytes"].as_u64().unwrap() > 100_000);
         }
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+        let pipe = dir.path().join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        assert!(write_file(&pipe, &Snapshot::default()).is_err());
+        assert!(!std::fs::metadata(&pipe).unwrap().is_file());
         assert!(write_file(&dir.path().join("no/such/stats.json"), &Snapshot::default()).is_err());
     }
 

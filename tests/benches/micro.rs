@@ -146,6 +146,9 @@ fn engine(sent: &[Sent], frames: usize) {
     for Sent { board, at, data } in sent {
         while let Some(due) = engine.poll_timeout().filter(|due| due < at) {
             engine.handle_timeout(due, &host(due));
+            while let Some(transmit) = engine.poll_transmit(due) {
+                black_box(transmit);
+            }
         }
         let from = ([10, 0, 0, 1], 40_000 + board).into();
         let datagram = Datagram { channel: Channel::Main, from, data, arrival: *at };

@@ -3,20 +3,15 @@
 use framelock_common::time::{HostTime, Span};
 
 use crate::engine::CameraStatus;
+use crate::source::StreamStatus;
 
 /// Remembers the last look.
 #[derive(Debug, Default)]
 pub(crate) struct Rates {
-    last: Vec<(HostTime, Counters)>,
+    last: Vec<(HostTime, StreamStatus)>,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
-struct Counters {
-    bytes: u64,
-    good: u64,
-}
-
-/// What a camera did since the last look.
+/// What a camera did since the last look, or since its sender began if that was later.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct CameraRates {
     /// Good frames a second.
@@ -28,21 +23,42 @@ pub(crate) struct CameraRates {
 impl Rates {
     /// Looks at `cameras`.
     pub(crate) fn look(&mut self, cameras: &[CameraStatus]) -> Vec<CameraRates> {
-        let counters =
-            |camera: &CameraStatus| Counters { bytes: camera.stream.bytes, good: camera.stream.frames.good };
         let of = |(index, camera): (usize, &CameraStatus)| {
-            let now_counted = counters(camera);
-            let Some(&(then, before)) = self.last.get(index) else { return CameraRates::default() };
-            let seconds = (camera.at - then).max(Span::from_millis(1)).as_secs_f64();
             // A new sender counts from zero.
-            let rate = |now: u64, before: u64| now.checked_sub(before).unwrap_or(now) as f64 / seconds;
+            let before = self.last.get(index).filter(|(_, before)| before.since == camera.stream.since);
             CameraRates {
-                fps: rate(now_counted.good, before.good),
-                bitrate: rate(now_counted.bytes, before.bytes) * 8.0,
+                fps: fps(before.map(|(_, before)| before), camera),
+                bitrate: 8.0 * bytes(before, camera),
             }
         };
         let rates = cameras.iter().enumerate().map(of).collect();
-        self.last = cameras.iter().map(|camera| (camera.at, counters(camera))).collect();
+        self.last = cameras.iter().map(|camera| (camera.at, camera.stream.clone())).collect();
         rates
     }
+}
+
+/// From frame to frame and not from look to look: a look falls somewhere between two frames.
+fn fps(before: Option<&StreamStatus>, camera: &CameraStatus) -> f64 {
+    let now = &camera.stream.frames;
+    let (Some(first), Some(last)) = (now.first, now.last) else { return 0.0 };
+    let known = before.and_then(|before| Some((before.frames.last?, before.frames.good)));
+    let (from, counted) = known.unwrap_or((first, 1));
+    let frames = now.good.saturating_sub(counted);
+    let between = last - from;
+    // Where the next frames are overdue, the time without them counts too.
+    let missing = camera.at - last;
+    let overdue = i64::try_from(frames).is_ok_and(|frames| missing * frames > between * 2);
+    per_second(frames, if overdue { between + missing } else { between })
+}
+
+fn bytes(before: Option<&(HostTime, StreamStatus)>, camera: &CameraStatus) -> f64 {
+    let Some(since) = camera.stream.since else { return 0.0 };
+    let (from, counted) = before.map_or((since, 0), |(at, before)| (*at, before.bytes));
+    per_second(camera.stream.bytes.saturating_sub(counted), camera.at - from)
+}
+
+fn per_second(count: u64, time: Span) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "for display")]
+    let count = count as f64;
+    if time > Span::ZERO { count / time.as_secs_f64() } else { 0.0 }
 }

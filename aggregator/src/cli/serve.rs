@@ -11,6 +11,7 @@ use super::{CliError, Rates};
 use crate::aggregator::Aggregator;
 use crate::clock;
 use crate::config::{Output, Settings};
+use crate::source::PortCounters;
 
 /// How often a reader that is gone is noticed while there is nothing to write.
 const PIPE_CHECK: Duration = Duration::from_millis(500);
@@ -131,6 +132,11 @@ fn log_status(aggregator: &Aggregator, rates: &mut Rates) {
             uncertainty = last.map(|last| last.uncertainty.to_string()),
             "status"
         );
+    }
+    let strangers = aggregator.strangers();
+    if strangers != PortCounters::default() {
+        let PortCounters { malformed, unclaimed, forgotten } = strangers;
+        tracing::info!(malformed, unclaimed, forgotten, "datagrams and streams of nobody's camera");
     }
     let queue = aggregator.queue();
     tracing::info!(packets = queue.pushed, dropped = queue.dropped, "packets");

@@ -146,6 +146,8 @@ fn start(program: &PathBuf, camera: &CameraPlan, ntp: SocketAddr) -> Result<Send
         .args(["run", "--source", &camera.source, "--to", &to, "--camera", &camera.name])
         .args(["--camera-id", &id, "--size", "640x480", "--fps", "30", "--bitrate", "1500k"])
         .args(["--clock", &clock])
+        // Also where we are killed and cannot end it ourselves.
+        .args(["--end-with", &std::process::id().to_string()])
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())

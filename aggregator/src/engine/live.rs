@@ -150,10 +150,10 @@ pub(crate) async fn run(
         }
         if now >= status_due {
             status_due = now + STATUS_INTERVAL;
-            shared.set_status(engine.status());
+            shared.set_status(engine.status(now), engine.strangers());
         }
     }
-    shared.set_status(engine.status());
+    shared.set_status(engine.status(clock::now()), engine.strangers());
 }
 
 async fn sleep(span: Span) {

@@ -19,7 +19,8 @@ pub use status::{CameraStatus, LastFrame};
 use crate::config::{CameraConfig, Settings};
 use crate::deliver::{CameraName, Frame, Packet};
 use crate::source::{
-    Datagram, DownReason, PortEvent, Protocol, RtpPort, SourceSpec, StreamOutput, Transmit, TsPort,
+    Datagram, DownReason, PortCounters, PortEvent, Protocol, RtpPort, SourceSpec, StreamOutput, Transmit,
+    TsPort,
 };
 use crate::sync::{CameraIndex, SourceState, SyncCamera, SyncEvent, SyncFrame, Synchronizer};
 use crate::timestamp::HostClock;
@@ -176,9 +177,21 @@ impl Engine {
         }
     }
 
-    /// What is known of every camera, in configured order.
-    pub fn status(&mut self) -> Vec<CameraStatus> {
-        let at = self.now;
+    /// What was thrown away because it belongs to no camera.
+    #[must_use]
+    pub fn strangers(&self) -> PortCounters {
+        let mut sum = PortCounters::default();
+        for port in &self.ports {
+            sum += match &port.kind {
+                Kind::Rtp(rtp) => rtp.counters(),
+                Kind::Ts(ts) => ts.counters(),
+            };
+        }
+        sum
+    }
+
+    /// What is known at `at` of every camera, in configured order.
+    pub fn status(&mut self, at: HostTime) -> Vec<CameraStatus> {
         let (ports, sync) = (&mut self.ports, &self.sync);
         let of = |(index, camera): (usize, &Camera)| CameraStatus {
             name: camera.name.clone(),

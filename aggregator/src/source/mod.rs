@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`spec`](SourceSpec) | how a source is written |
 //! | `rtp_port`, `rtp_stream` | RTP and RTCP of many senders on one port: who owns which camera, sessions, feedback |
+//! | `probation` | what an RTP stream must show before it is listened to |
 //! | `ts_port` | MPEG-TS straight in UDP |
 //! | `unit` | payloads to access units |
 //! | `pipeline`, `gate`, `reorder` | access units to frames: good or not, capture time, presentation order |
@@ -16,6 +17,7 @@ mod gate;
 mod owner;
 pub mod pcap;
 mod pipeline;
+mod probation;
 mod reorder;
 mod rtp_port;
 mod rtp_stream;
@@ -25,11 +27,12 @@ mod ts_port;
 mod unit;
 
 use std::net::SocketAddr;
+use std::ops::AddAssign;
 
 use framelock_common::time::{HostTime, Span};
 
 pub use pipeline::{FrameStats, StreamOutput};
-pub use rtp_port::{PortCounters, RtpPort};
+pub use rtp_port::RtpPort;
 pub use spec::{Protocol, SourceSpec, SpecError};
 pub use ts_port::TsPort;
 
@@ -97,6 +100,8 @@ pub enum DownReason {
 pub struct StreamStatus {
     /// The sender's address.
     pub address: Option<SocketAddr>,
+    /// When its sender was first heard.
+    pub since: Option<HostTime>,
     /// Datagrams that arrived.
     pub packets: u64,
     /// Their bytes, without headers below RTP.
@@ -115,4 +120,23 @@ pub struct StreamStatus {
     pub frames: FrameStats,
     /// Clock reports that neither those before nor those after agreed with.
     pub clock_outliers: u64,
+}
+
+/// Counters of a port for what belongs to no camera.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PortCounters {
+    /// Datagrams that are neither RTP with a known payload type nor RTCP.
+    pub malformed: u64,
+    /// Datagrams of senders that have no camera: a second sender, or one above the limit.
+    pub unclaimed: u64,
+    /// Streams without a camera that were forgotten because there were too many.
+    pub forgotten: u64,
+}
+
+impl AddAssign for PortCounters {
+    fn add_assign(&mut self, other: Self) {
+        self.malformed += other.malformed;
+        self.unclaimed += other.unclaimed;
+        self.forgotten += other.forgotten;
+    }
 }

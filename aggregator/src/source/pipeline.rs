@@ -4,7 +4,7 @@
 use std::sync::{Arc, OnceLock};
 
 use framelock_common::h264::{AccessUnitInfo, Inspector};
-use framelock_common::time::{MediaTime, Utc};
+use framelock_common::time::{HostTime, MediaTime, Utc};
 
 use super::gate::{Gate, Verdict};
 use super::reorder::PresentationOrder;
@@ -39,6 +39,10 @@ pub(super) struct Sink<'a> {
 pub struct FrameStats {
     /// Good frames.
     pub good: u64,
+    /// When the first of them was here, and the last.
+    pub first: Option<HostTime>,
+    /// See `first`.
+    pub last: Option<HostTime>,
     /// Frames with a hole, or that refer to one that had.
     pub damaged: u64,
     /// Frames before the first key frame.
@@ -112,6 +116,8 @@ impl FramePipeline {
             }
             Verdict::Good => {
                 self.stats.good += 1;
+                self.stats.first.get_or_insert(unit.ended);
+                self.stats.last = Some(unit.ended);
                 let (presentation, decode) = (unit.presentation, unit.decode);
                 let frame = Arc::new(Frame {
                     time: stamped.time,

@@ -3,36 +3,34 @@
 //! Streams are told apart by (source address, SSRC). A port has one camera with a name of ours, or a
 //! camera for every sender that arrives, named by its SDES CNAME. A camera keeps its place when its
 //! sender restarts with another SSRC or from another address; see `owner` for who may take it.
+//!
+//! Anybody can send anything here. A stream that has no camera is looked at only once it has sent two
+//! packets in sequence and there is a camera for it; a new camera takes a name and a good frame. How many
+//! such streams are remembered is limited, and nobody gets more bytes from us than came from there.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use framelock_common::rtcp::{self, RtcpPacket};
 use framelock_common::rtp::{RtpPacket, is_rtcp};
-use framelock_common::time::HostTime;
+use framelock_common::time::{HostTime, Span};
 
-use super::owner::{Ruling, rule};
+use super::owner::{Owner, Ruling, rule};
 use super::pipeline::{Sink, StreamOutput};
+use super::probation::{Probation, Stranger, least};
 use super::rtp_stream::{FORGET_AFTER, RtpStream};
 use super::unit::UnitAssembler;
-use super::{BROKEN_AFTER, Channel, Datagram, DownReason, PortEvent, StreamStatus, Transmit};
+use super::{BROKEN_AFTER, Channel, Datagram, DownReason, PortCounters, PortEvent, StreamStatus, Transmit};
 use crate::timestamp::HostClock;
 
-/// Streams without a camera that are followed at a time; more are ignored and counted.
+/// Streams without a camera that are remembered at a time; for one more, another is forgotten.
 const MAX_STRANGERS: usize = 32;
 /// The longest camera name made of a CNAME, in characters.
 const MAX_NAME: usize = 64;
-
-/// Counters of a port for what belongs to no camera.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct PortCounters {
-    /// Datagrams that are neither RTP with a known payload type nor RTCP.
-    pub malformed: u64,
-    /// Datagrams of senders that have no camera: a second sender, or one above the limit.
-    pub unclaimed: u64,
-    /// Datagrams of streams that were not even followed because there were too many.
-    pub ignored: u64,
-}
+/// How long a stream waits that has no camera, until it is asked again whether there is one.
+const RETRY: Span = Span::from_millis(50);
+/// At most this often the log says why a sender is ignored.
+const EXPLAIN: Span = Span::from_secs(10);
 
 /// See the module.
 #[derive(Debug)]
@@ -45,16 +43,37 @@ pub struct RtpPort {
     events: VecDeque<PortEvent>,
     counters: PortCounters,
     outputs: Vec<StreamOutput>,
+    /// When the log last said why a sender is ignored.
+    explained: Option<HostTime>,
 }
 
 #[derive(Debug)]
 struct Stream {
     rtp: RtpStream,
     camera: Option<usize>,
-    /// Frames came out while it had no camera.
+    probation: Probation,
+    /// It becomes a camera with its first good frame.
+    candidate: bool,
+    /// Packets of it were passed over while it had no camera.
     unseen: bool,
-    /// It was said in the log why it has no camera.
-    explained: bool,
+    /// Not asked for a camera before.
+    retry: HostTime,
+}
+
+/// What a stream without a camera can have.
+enum Place {
+    Nothing,
+    /// One that is there.
+    Camera(usize),
+    /// A new one of this name.
+    New(String),
+}
+
+impl Stream {
+    /// Whether its sender is answered.
+    fn is_heeded(&self) -> bool {
+        self.camera.is_some() || self.candidate
+    }
 }
 
 #[derive(Debug, Default)]
@@ -87,6 +106,7 @@ impl RtpPort {
             events: VecDeque::new(),
             counters: PortCounters::default(),
             outputs: Vec::new(),
+            explained: None,
         }
     }
 
@@ -120,30 +140,22 @@ impl RtpPort {
             self.rtp_stream(from, data, arrival)
         };
         let Some(at) = found else { return };
-        let stream = &mut self.streams[at];
-        let mut unowned = 0;
-        let number = stream.camera.map_or(&mut unowned, |camera| &mut self.cameras[camera].number);
-        let mut sink = Sink { host, number, out: &mut self.outputs };
         if control {
-            stream.rtp.handle_rtcp(datagram, &mut sink);
-        } else {
-            stream.rtp.handle_rtp(datagram, &mut sink);
+            self.with_sink(at, host, |rtp, sink| rtp.handle_rtcp(datagram, sink));
+        } else if self.admit(at, datagram) {
+            for held in self.streams[at].probation.take() {
+                self.with_sink(at, host, |rtp, sink| rtp.handle_rtp(&held.datagram(), sink));
+            }
+            self.with_sink(at, host, |rtp, sink| rtp.handle_rtp(datagram, sink));
         }
-        if stream.camera.is_none() {
-            self.outputs.clear();
-            self.claim(at, arrival);
-        }
-        self.emit(at);
+        self.emit(at, arrival);
     }
 
     /// Time passed. Drain [`Self::poll_event`] after.
     pub fn handle_timeout(&mut self, now: HostTime, host: &HostClock) {
         for at in 0..self.streams.len() {
-            let stream = &mut self.streams[at];
-            let mut unowned = 0;
-            let number = stream.camera.map_or(&mut unowned, |camera| &mut self.cameras[camera].number);
-            stream.rtp.handle_timeout(now, &mut Sink { host, number, out: &mut self.outputs });
-            self.emit(at);
+            self.with_sink(at, host, |rtp, sink| rtp.handle_timeout(now, sink));
+            self.emit(at, now);
             if let Some(camera) = self.streams[at].camera
                 && now - self.streams[at].rtp.last >= BROKEN_AFTER
             {
@@ -156,19 +168,19 @@ impl RtpPort {
     /// When to call [`Self::handle_timeout`] if nothing arrives.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<HostTime> {
-        // A stream without a camera is not answered, and what it waits for is of no use to anybody.
-        let owned = self.streams.iter().filter_map(|stream| Some((stream.camera?, &stream.rtp)));
-        let times = owned.flat_map(|(camera, rtp)| {
-            let silence = self.cameras[camera].up.then(|| rtp.last + BROKEN_AFTER);
-            [rtp.poll_timeout(), silence]
+        // What the others wait for is of no use to anybody.
+        let heeded = self.streams.iter().filter(|stream| stream.is_heeded());
+        let times = heeded.flat_map(|Stream { camera, rtp, .. }| {
+            let up = camera.is_some_and(|camera| self.cameras[camera].up);
+            [rtp.poll_timeout(), up.then(|| rtp.last + BROKEN_AFTER)]
         });
         times.flatten().min()
     }
 
-    /// The next RTCP to send. Only senders that have a camera are answered.
+    /// The next RTCP to send. Only senders that have a camera, or will with a good frame, are answered.
     pub fn poll_transmit(&mut self, now: HostTime) -> Option<Transmit> {
-        let owned = self.streams.iter_mut().filter(|stream| stream.camera.is_some());
-        owned.filter_map(|stream| stream.rtp.poll_transmit(now)).next()
+        let heeded = self.streams.iter_mut().filter(|stream| stream.is_heeded());
+        heeded.filter_map(|stream| stream.rtp.poll_transmit(now)).next()
     }
 
     /// What happened.
@@ -203,107 +215,191 @@ impl RtpPort {
             _ => None,
         })?;
         let exact = |s: &Stream| s.rtp.ssrc == ssrc && s.rtp.address == from;
-        let near = |s: &Stream| s.rtp.ssrc == ssrc && s.rtp.address.ip() == from.ip();
+        let near = |s: &Stream| s.rtp.ssrc == ssrc && s.rtp.reports_from(from, now);
         let known = self.streams.iter().position(exact).or_else(|| self.streams.iter().position(near));
         // Whoever only receives is no camera.
         known.or_else(|| if sends { self.follow(ssrc, from, now) } else { None })
     }
 
-    /// Begins to follow a stream, unless there are too many strangers already.
+    /// Begins to follow a stream; where there are too many already, another one is forgotten.
     fn follow(&mut self, ssrc: u32, from: SocketAddr, now: HostTime) -> Option<usize> {
-        let strangers = self.streams.iter().filter(|stream| stream.camera.is_none()).count();
-        if strangers >= MAX_STRANGERS {
-            self.counters.ignored += 1;
-            return None;
+        let all = self.streams.iter().enumerate().filter(|(_, stream)| stream.camera.is_none());
+        let strangers: Vec<_> = all
+            .map(|(at, Stream { rtp, .. })| Stranger {
+                at,
+                ip: rtp.address.ip(),
+                packets: rtp.packets,
+                last: rtp.last,
+            })
+            .collect();
+        if strangers.len() >= MAX_STRANGERS
+            && let Some(at) = least(&strangers)
+        {
+            self.streams.remove(at);
+            self.counters.forgotten += 1;
         }
         let rtp = RtpStream::new(ssrc, from, self.local_ssrc, now);
-        self.streams.push(Stream { rtp, camera: None, unseen: false, explained: false });
-        // The one camera of a single port needs no name, so its very first packet counts.
-        if self.limit.is_none() {
-            self.claim(self.streams.len() - 1, now);
-        }
+        let probation = Probation::default();
+        self.streams.push(Stream {
+            rtp,
+            camera: None,
+            probation,
+            candidate: false,
+            unseen: false,
+            retry: now,
+        });
         Some(self.streams.len() - 1)
     }
 
-    /// Gives the stream a camera if one is due to it.
-    fn claim(&mut self, at: usize, now: HostTime) {
-        let Some(camera) = self.camera_for(at, now) else {
-            self.streams[at].unseen |= self.streams[at].rtp.seen_rtp;
-            self.counters.unclaimed += u64::from(self.streams[at].rtp.seen_rtp);
-            return;
-        };
+    /// Whether an RTP packet is to be looked into: its stream has a camera, gets one now, or would have one
+    /// with a good frame.
+    fn admit(&mut self, at: usize, datagram: &Datagram<'_>) -> bool {
+        let stream = &mut self.streams[at];
+        if stream.camera.is_some() {
+            return true;
+        }
+        let sequence = RtpPacket::parse(datagram.data).map_or(0, |packet| packet.sequence());
+        if !stream.probation.passes(sequence, datagram) {
+            stream.rtp.last = stream.rtp.last.max(datagram.arrival);
+            return false;
+        }
+        match self.place(at, datagram.arrival) {
+            Place::Camera(camera) => {
+                self.take(at, camera, datagram.arrival);
+                true
+            }
+            Place::New(_) => {
+                let stream = &mut self.streams[at];
+                if !std::mem::replace(&mut stream.candidate, true) {
+                    stream.rtp.adopt(std::mem::take(&mut stream.unseen), datagram.arrival);
+                }
+                true
+            }
+            Place::Nothing => {
+                let stream = &mut self.streams[at];
+                stream.rtp.heard_rtp(datagram);
+                stream.probation.take();
+                (stream.candidate, stream.unseen) = (false, true);
+                self.counters.unclaimed += 1;
+                false
+            }
+        }
+    }
+
+    /// Gives the stream this camera.
+    fn take(&mut self, at: usize, camera: usize, now: HostTime) {
         if let Some(old) = self.streams.iter().position(|stream| stream.camera == Some(camera)) {
             self.streams[old].rtp.flush(&mut self.outputs);
-            self.emit(old);
+            self.emit(old, now);
             self.streams[old].camera = None;
         }
         let stream = &mut self.streams[at];
-        stream.camera = Some(camera);
-        stream.explained = false;
+        (stream.camera, stream.candidate) = (Some(camera), false);
         stream.rtp.adopt(std::mem::take(&mut stream.unseen), now);
         self.events.push_back(PortEvent::Taken(camera, stream.rtp.address));
     }
 
-    fn camera_for(&mut self, at: usize, now: HostTime) -> Option<usize> {
-        if self.limit.is_none() {
-            return match self.ruling(at, 0, now) {
-                Ruling::Take => Some(0),
-                Ruling::Wait => None,
-                Ruling::Refuse => {
-                    self.explain(
-                        at,
-                        "another sender has this port's camera; give each its own port, or use *=rtp://:PORT",
-                    );
-                    None
-                }
-            };
+    fn place(&mut self, at: usize, now: HostTime) -> Place {
+        if now < self.streams[at].retry {
+            return Place::Nothing;
         }
-        let base = sanitize(self.streams[at].rtp.cname.as_deref()?);
+        let place = if self.limit.is_none() { self.only_place(at, now) } else { self.named_place(at, now) };
+        if matches!(place, Place::Nothing) {
+            self.streams[at].retry = now + RETRY;
+        }
+        place
+    }
+
+    fn only_place(&mut self, at: usize, now: HostTime) -> Place {
+        match self.ruling(at, 0, now) {
+            Ruling::Take => return Place::Camera(0),
+            Ruling::Wait => {}
+            Ruling::Refuse => self.explain(
+                at,
+                now,
+                "another sender has this port's camera; give each its own port, or use *=rtp://:PORT",
+            ),
+        }
+        Place::Nothing
+    }
+
+    fn named_place(&mut self, at: usize, now: HostTime) -> Place {
+        let Some(base) = self.streams[at].rtp.cname.as_deref().map(sanitize) else { return Place::Nothing };
         // A second sender of the same name is another camera.
         for copy in 1..=self.cameras.len() + 1 {
             let name = if copy == 1 { base.clone() } else { format!("{base}-{copy}") };
             let Some(camera) = self.cameras.iter().position(|camera| camera.name == name) else {
-                return self.new_camera(at, name);
+                if self.limit.is_none_or(|limit| self.cameras.len() < limit) {
+                    return Place::New(name);
+                }
+                self.explain(at, now, "there are as many cameras as allowed; raise max-cameras");
+                return Place::Nothing;
             };
             match self.ruling(at, camera, now) {
-                Ruling::Take => return Some(camera),
-                Ruling::Wait => return None,
+                Ruling::Take => return Place::Camera(camera),
+                Ruling::Wait => return Place::Nothing,
                 Ruling::Refuse => {}
             }
         }
-        None
+        Place::Nothing
     }
 
-    fn new_camera(&mut self, at: usize, name: String) -> Option<usize> {
-        if self.limit.is_some_and(|limit| self.cameras.len() >= limit) {
-            self.explain(at, "there are as many cameras as allowed; raise max-cameras");
-            return None;
+    /// Makes a candidate that has given a good frame a camera.
+    fn promote(&mut self, at: usize, now: HostTime) {
+        let frames = self.outputs.iter().filter(|output| matches!(output, StreamOutput::Decode(_))).count();
+        if frames == 0 || !self.streams[at].candidate {
+            return;
         }
-        self.cameras.push(Camera { name: name.clone(), ..Camera::default() });
-        self.events.push_back(PortEvent::Camera(name));
-        Some(self.cameras.len() - 1)
+        match self.place(at, now) {
+            Place::New(name) => {
+                let camera = self.cameras.len();
+                self.cameras.push(Camera { name: name.clone(), number: frames as u64, up: false });
+                self.events.push_back(PortEvent::Camera(name));
+                self.take(at, camera, now);
+            }
+            Place::Camera(camera) => self.take(at, camera, now),
+            Place::Nothing => (self.streams[at].candidate, self.streams[at].unseen) = (false, true),
+        }
     }
 
     fn ruling(&self, at: usize, camera: usize, now: HostTime) -> Ruling {
         let newcomer = &self.streams[at].rtp;
         match self.streams.iter().find(|stream| stream.camera == Some(camera)) {
             None => Ruling::Take,
-            // The same socket with another SSRC (RFC 3550 section 8.2), or a clean end before.
-            Some(owner) if owner.rtp.address == newcomer.address || owner.rtp.goodbye => Ruling::Take,
-            Some(owner) => rule(owner.rtp.last, newcomer.first, now),
+            // The same socket goes on with another SSRC (RFC 3550 section 8.2), or a clean end before.
+            Some(Stream { rtp: owner, .. })
+                if owner.goodbye || owner.address == newcomer.address && owner.last <= newcomer.first =>
+            {
+                Ruling::Take
+            }
+            Some(Stream { rtp: owner, .. }) => {
+                let owner = Owner { heard: owner.last, productive: owner.productive };
+                rule(owner, newcomer.first, now)
+            }
         }
     }
 
-    fn explain(&mut self, at: usize, why: &str) {
-        let stream = &mut self.streams[at];
-        if !std::mem::replace(&mut stream.explained, true) {
-            let (address, ssrc) = (stream.rtp.address, stream.rtp.ssrc);
+    fn explain(&mut self, at: usize, now: HostTime, why: &str) {
+        if self.explained.is_none_or(|last| now - last >= EXPLAIN) {
+            self.explained = Some(now);
+            let RtpStream { address, ssrc, .. } = self.streams[at].rtp;
             tracing::warn!(%address, ssrc, "sender ignored: {why}");
         }
     }
 
+    /// Lets a stream work; what comes of it waits for [`Self::emit`].
+    fn with_sink(&mut self, at: usize, host: &HostClock, work: impl FnOnce(&mut RtpStream, &mut Sink<'_>)) {
+        let stream = &mut self.streams[at];
+        let mut unowned = 0;
+        let number = stream.camera.map_or(&mut unowned, |camera| &mut self.cameras[camera].number);
+        work(&mut stream.rtp, &mut Sink { host, number, out: &mut self.outputs });
+    }
+
     /// Turns what a stream gave into events of its camera.
-    fn emit(&mut self, at: usize) {
+    fn emit(&mut self, at: usize, now: HostTime) {
+        if self.streams[at].camera.is_none() {
+            self.promote(at, now);
+        }
         let Some(camera) = self.streams[at].camera else {
             self.outputs.clear();
             return;

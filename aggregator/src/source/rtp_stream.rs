@@ -19,6 +19,9 @@ const CLOCK_RATE: u32 = 90_000;
 /// Our own name in RTCP.
 const CNAME: &str = "framelock-aggregator";
 
+/// RTCP that stayed away this long may come from another port of the sender's host from now on.
+const REPORTS_MOVED: Span = Span::from_secs(30);
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct RtpStream {
@@ -28,6 +31,10 @@ pub(super) struct RtpStream {
     pub(super) seen_rtp: bool,
     /// Where to send RTCP, and from which of our ports.
     feedback: (Channel, SocketAddr),
+    /// Where its RTCP comes from and when it last did.
+    reports: Option<(SocketAddr, HostTime)>,
+    /// When it last gave a good frame, or was given a camera.
+    pub(super) productive: HostTime,
     session: ReceiveSession,
     units: UnitAssembler,
     pipeline: FramePipeline,
@@ -35,8 +42,10 @@ pub(super) struct RtpStream {
     pub(super) goodbye: bool,
     pub(super) first: HostTime,
     pub(super) last: HostTime,
-    packets: u64,
+    pub(super) packets: u64,
     bytes: u64,
+    /// Bytes that were sent to it.
+    answered: u64,
     units_out: Vec<UnitEvent>,
 }
 
@@ -54,6 +63,8 @@ impl RtpStream {
             address,
             seen_rtp: false,
             feedback: (Channel::Main, address),
+            reports: None,
+            productive: now,
             session: ReceiveSession::new(config),
             units: UnitAssembler::default(),
             pipeline: FramePipeline::default(),
@@ -63,12 +74,22 @@ impl RtpStream {
             last: now,
             packets: 0,
             bytes: 0,
+            answered: 0,
             units_out: Vec::new(),
         }
     }
 
     /// An RTP packet of this stream arrived.
     pub(super) fn handle_rtp(&mut self, datagram: &Datagram<'_>, sink: &mut Sink<'_>) {
+        self.heard_rtp(datagram);
+        if let Err(error) = self.session.handle_rtp(datagram.data.to_vec(), datagram.arrival) {
+            tracing::trace!(%error, ssrc = self.ssrc, "RTP datagram dropped");
+        }
+        self.handle_events(datagram.arrival, sink);
+    }
+
+    /// An RTP packet arrived that nothing is to be done with.
+    pub(super) fn heard_rtp(&mut self, datagram: &Datagram<'_>) {
         self.heard(datagram);
         self.goodbye = false;
         if !self.seen_rtp || self.address != datagram.from {
@@ -78,16 +99,21 @@ impl RtpStream {
                 self.feedback.1 = datagram.from;
             }
         }
-        if let Err(error) = self.session.handle_rtp(datagram.data.to_vec(), datagram.arrival) {
-            tracing::trace!(%error, ssrc = self.ssrc, "RTP datagram dropped");
-        }
-        self.handle_events(datagram.arrival, sink);
+    }
+
+    /// Whether RTCP with this stream's SSRC from `from` is of its sender: from where its RTP comes, or from
+    /// another port of the same host (RFC 3550 section 11), which is then the only one.
+    pub(super) fn reports_from(&self, from: SocketAddr, now: HostTime) -> bool {
+        self.address == from
+            || self.address.ip() == from.ip()
+                && self.reports.is_none_or(|(known, last)| known == from || now - last >= REPORTS_MOVED)
     }
 
     /// An RTCP compound of this stream's sender arrived.
     pub(super) fn handle_rtcp(&mut self, datagram: &Datagram<'_>, sink: &mut Sink<'_>) {
         self.heard(datagram);
         self.feedback = (datagram.channel, datagram.from);
+        self.reports = Some((datagram.from, datagram.arrival));
         if let Err(error) = self.session.handle_rtcp(datagram.data, datagram.arrival) {
             tracing::trace!(%error, ssrc = self.ssrc, "RTCP datagram dropped");
         }
@@ -104,14 +130,21 @@ impl RtpStream {
         self.session.poll_timeout()
     }
 
-    /// The next RTCP to send.
+    /// The next RTCP to send. It is dropped where more would have gone there than came from there: the
+    /// address may be made up, and whoever has it must not be flooded by us.
     pub(super) fn poll_transmit(&mut self, now: HostTime) -> Option<Transmit> {
         let datagram = self.session.poll_rtcp(now)?;
+        let answered = self.answered + datagram.len() as u64;
+        if answered > self.bytes {
+            return None;
+        }
+        self.answered = answered;
         Some(Transmit { channel: self.feedback.0, to: self.feedback.1, datagram })
     }
 
     /// The stream becomes (again) that of a camera. If frames of it went unseen, begin with a key frame.
     pub(super) fn adopt(&mut self, unseen: bool, now: HostTime) {
+        self.productive = now;
         if unseen {
             self.pipeline.rejoin();
             self.request_key_frame(now);
@@ -132,6 +165,7 @@ impl RtpStream {
         let stats = self.session.stats();
         StreamStatus {
             address: Some(self.address),
+            since: Some(self.first),
             packets: self.packets,
             bytes: self.bytes,
             lost: stats.lost,
@@ -204,8 +238,12 @@ impl RtpStream {
 
     fn handle_units(&mut self, now: HostTime, sink: &mut Sink<'_>) {
         let any = !self.units_out.is_empty();
+        let before = self.pipeline.stats().good;
         for event in self.units_out.drain(..) {
             self.pipeline.handle(event, sink);
+        }
+        if self.pipeline.stats().good != before {
+            self.productive = self.productive.max(now);
         }
         if any && self.pipeline.wants_key_frame() {
             self.request_key_frame(now);
@@ -220,6 +258,9 @@ impl RtpStream {
             Some(ClockEvent::Suspect) => tracing::debug!(ssrc, "a clock report disagrees with those before"),
             Some(ClockEvent::Unsynchronized) => {
                 tracing::warn!(ssrc, "the board's clock is not synchronized: its frames go by arrival time");
+            }
+            Some(ClockEvent::Implausible(ahead)) => {
+                tracing::warn!(ssrc, %ahead, "the board's clock is far off this machine's: its frames go by arrival time; set both clocks");
             }
             Some(ClockEvent::Synchronized) => tracing::info!(ssrc, "the board's clock is synchronized"),
         }

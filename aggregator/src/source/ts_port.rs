@@ -6,21 +6,19 @@ use std::net::SocketAddr;
 use framelock_common::mpegts::PacketMeta;
 use framelock_common::time::HostTime;
 
-use super::owner::{Ruling, rule};
+use super::owner::{Owner, Ruling, rule};
 use super::pipeline::{FramePipeline, Sink, StreamOutput};
 use super::unit::{UnitAssembler, UnitEvent};
-use super::{BROKEN_AFTER, Datagram, DownReason, PortEvent, StreamStatus};
+use super::{BROKEN_AFTER, Datagram, DownReason, PortCounters, PortEvent, StreamStatus};
 use crate::timestamp::HostClock;
 
 /// See the module.
 #[derive(Debug, Default)]
 pub struct TsPort {
     sender: Option<Sender>,
-    /// Another sender that may have come in the place of ours: its address and when it was first heard.
-    stranger: Option<(SocketAddr, HostTime)>,
     number: u64,
     up: bool,
-    refused: u64,
+    counters: PortCounters,
     events: VecDeque<PortEvent>,
     units: Vec<UnitEvent>,
     outputs: Vec<StreamOutput>,
@@ -29,7 +27,10 @@ pub struct TsPort {
 #[derive(Debug)]
 struct Sender {
     address: SocketAddr,
+    first: HostTime,
     last: HostTime,
+    /// When it last gave a good frame, or was first heard.
+    productive: HostTime,
     packets: u64,
     bytes: u64,
     units: UnitAssembler,
@@ -43,20 +44,26 @@ impl TsPort {
         let Some(sender) = &mut self.sender else { return StreamStatus::default() };
         StreamStatus {
             address: Some(sender.address),
+            since: Some(sender.first),
             packets: sender.packets,
             bytes: sender.bytes,
-            malformed: self.refused,
             frames: sender.pipeline.stats(),
             clock_outliers: sender.pipeline.mapper().outliers(),
             ..StreamStatus::default()
         }
     }
 
+    /// Counters of what belongs to no camera.
+    #[must_use]
+    pub fn counters(&self) -> PortCounters {
+        self.counters
+    }
+
     /// A datagram arrived. Drain [`Self::poll_event`] after.
     pub fn handle_datagram(&mut self, datagram: &Datagram<'_>, host: &HostClock) {
         let &Datagram { from, data, arrival, .. } = datagram;
         if !self.admit(from, arrival) {
-            self.refused += 1;
+            self.counters.unclaimed += 1;
             return;
         }
         let Some(sender) = &mut self.sender else { return };
@@ -65,9 +72,13 @@ impl TsPort {
         sender.bytes += data.len() as u64;
         let meta = PacketMeta { rtp_timestamp: None, arrival };
         sender.units.handle_ts(data, meta, &mut self.units);
+        let before = sender.pipeline.stats().good;
         for event in self.units.drain(..) {
             let mut sink = Sink { host, number: &mut self.number, out: &mut self.outputs };
             sender.pipeline.handle(event, &mut sink);
+        }
+        if sender.pipeline.stats().good != before {
+            sender.productive = sender.last;
         }
         self.emit();
     }
@@ -97,26 +108,20 @@ impl TsPort {
             if owner.address == from {
                 return true;
             }
-            let first = match self.stranger {
-                Some((address, first)) if address == from => first,
-                _ => {
-                    self.stranger = Some((from, now));
-                    now
-                }
-            };
-            match rule(owner.last, first, now) {
-                Ruling::Take => {}
-                Ruling::Wait | Ruling::Refuse => return false,
+            let owner = Owner { heard: owner.last, productive: owner.productive };
+            if rule(owner, now, now) != Ruling::Take {
+                return false;
             }
         }
         if let Some(mut old) = self.sender.take() {
             old.pipeline.flush(&mut self.outputs);
             self.emit();
         }
-        self.stranger = None;
         self.sender = Some(Sender {
             address: from,
+            first: now,
             last: now,
+            productive: now,
             packets: 0,
             bytes: 0,
             units: UnitAssembler::default(),

@@ -32,9 +32,12 @@ const TRANSMISSION_BOUND: Span = Span::from_millis(100);
 /// The constant part of the delay, which arrival times cannot tell: an encoder with look-ahead holds
 /// a frame for up to about a second.
 const ARRIVAL_BOUND: Span = Span::from_secs(1);
-/// A foreign sender's "UTC" further than this from the host's is no UTC (RFC 3550 section 6.4.1 lets
-/// a sender without one report its uptime).
+/// A "UTC" further than this from the host's is none, whatever its sender says of it (RFC 3550 section
+/// 6.4.1 lets one without report its uptime).
 const PLAUSIBLE: Span = Span::from_secs(3_600);
+/// No frame is on its way for longer. A capture time that says so, or that is after the frame's arrival,
+/// contradicts the host's clock: one of the two is wrong, and the bound has to cover both.
+const LONGEST_WAY: Span = Span::from_secs(10);
 
 /// The times at which an access unit appeared, each on its own clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +74,8 @@ pub enum ClockEvent {
     Unsynchronized,
     /// The board says that its clock is synchronized (again).
     Synchronized,
+    /// The sender's UTC is this far ahead of the host's: no UTC at all, and not used.
+    Implausible(Span),
 }
 
 /// Maps the media time of one stream to UTC.
@@ -81,6 +86,9 @@ pub struct Mapper {
     sei: PairHistory,
     arrivals: ArrivalEstimator,
     info: Option<ClockInfo>,
+    /// The last report was further from the host's clock than can be.
+    implausible: bool,
+    refused: u64,
 }
 
 impl Mapper {
@@ -101,10 +109,10 @@ impl Mapper {
         self.info.as_ref()
     }
 
-    /// Reports that neither their predecessors nor their successors agree with.
+    /// Reports that neither their predecessors nor their successors agree with, or that are no UTC.
     #[must_use]
     pub fn outliers(&self) -> u64 {
-        self.reports.outliers() + self.in_band.outliers() + self.sei.outliers()
+        self.reports.outliers() + self.in_band.outliers() + self.sei.outliers() + self.refused
     }
 
     /// An RTCP APP `FLCK` arrived.
@@ -140,7 +148,11 @@ impl Mapper {
         if ntp.is_unknown() || self.unsynchronized() {
             return None;
         }
-        event(self.reports.push(Pair { media, utc: ntp.to_utc(host) }))
+        let utc = ntp.to_utc(host);
+        if let Some(refused) = self.refuse(utc, host) {
+            return refused;
+        }
+        event(self.reports.push(Pair { media, utc }))
     }
 
     /// A packet carried the RFC 6051 NTP-64 extension: at its RTP timestamp, UTC was `ntp`.
@@ -148,7 +160,11 @@ impl Mapper {
         if ntp.is_unknown() || self.unsynchronized() {
             return None;
         }
-        let pair = Pair { media, utc: ntp.to_utc(host) };
+        let utc = ntp.to_utc(host);
+        if let Some(refused) = self.refuse(utc, host) {
+            return refused;
+        }
+        let pair = Pair { media, utc };
         let confirmed = self.reports.confirm(pair);
         let verdict = self.in_band.push(pair);
         confirmed.map(ClockEvent::Step).or(if self.reports.is_empty() { event(verdict) } else { None })
@@ -182,6 +198,14 @@ impl Mapper {
         Timestamped { time, source }
     }
 
+    /// Refuses a report that cannot be UTC; the first of several is an event.
+    fn refuse(&mut self, utc: Utc, host: Utc) -> Option<Option<ClockEvent>> {
+        let ahead = utc - host;
+        let before = std::mem::replace(&mut self.implausible, ahead.abs() > PLAUSIBLE);
+        self.refused += u64::from(self.implausible);
+        self.implausible.then_some((!before).then_some(ClockEvent::Implausible(ahead)))
+    }
+
     fn unsynchronized(&self) -> bool {
         self.info.as_ref().is_some_and(|info| info.state == ClockState::Unsynchronized)
     }
@@ -213,7 +237,7 @@ impl Mapper {
         let (media, cost) = self.capture_on_rtp_clock(frame)?;
         let (utc, bound) = history.utc_at(media)?;
         let sender = match &self.info {
-            Some(info) if info.uncertainty < Span::MAX => info.uncertainty,
+            Some(info) if info.uncertainty < Span::MAX => believed(info.uncertainty, utc, arrived)?,
             _ => foreign(utc, arrived)?,
         };
         Some(UtcEstimate { utc, uncertainty: sender + bound + cost })
@@ -233,12 +257,26 @@ impl Mapper {
             return None;
         }
         let uncertainty = match sei.uncertainty {
-            Some(uncertainty) => uncertainty,
+            Some(uncertainty) => believed(uncertainty, sei.utc, arrived)?,
             None => foreign(sei.utc, arrived)?,
         };
         self.sei.push(Pair { media: frame.media, utc: sei.utc });
         Some(UtcEstimate { utc: sei.utc, uncertainty })
     }
+}
+
+/// What the claim of a sender is worth that gives a bound itself; `None` if it cannot be UTC at all.
+fn believed(bound: Span, claimed: Utc, arrived: Utc) -> Option<Span> {
+    let lag = arrived - claimed;
+    let contradiction = if lag < Span::ZERO {
+        // If the host is right, the frame was captured some time before it arrived.
+        bound - lag + (-lag).min(ARRIVAL_BOUND)
+    } else if lag > LONGEST_WAY {
+        lag
+    } else {
+        Span::ZERO
+    };
+    (lag.abs() <= PLAUSIBLE).then(|| bound.max(contradiction))
 }
 
 /// What the claim of a sender that gives no bound is worth; `None` if it cannot be UTC at all.

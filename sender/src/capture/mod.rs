@@ -8,6 +8,8 @@
 mod convert;
 pub mod devices;
 mod file;
+#[doc(hidden)]
+pub mod fuzz;
 mod jpeg;
 mod pace;
 mod parameter_sets;
@@ -278,6 +280,12 @@ impl CaptureError {
     #[must_use]
     pub const fn is_recoverable(&self) -> bool {
         matches!(self, Self::Timeout { .. } | Self::Unplugged { .. } | Self::Stream { .. })
+    }
+
+    /// Whether what was asked for cannot be, and only asking for something else helps.
+    #[must_use]
+    pub const fn is_wrong_input(&self) -> bool {
+        matches!(self, Self::Settings(_) | Self::Unsupported { .. } | Self::Control { .. })
     }
 }
 

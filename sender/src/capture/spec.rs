@@ -220,14 +220,6 @@ impl FrameRate {
             i128::from(number) * 1_000_000_000 * i128::from(self.denominator) / i128::from(self.numerator);
         Span::from_nanos(i64::try_from(ns).unwrap_or(i64::MAX))
     }
-
-    /// How many whole frames fit into `span`, at least one.
-    #[must_use]
-    pub fn frames_in(self, span: Span) -> u32 {
-        let frames = i128::from(span.as_nanos()) * i128::from(self.numerator)
-            / (i128::from(self.denominator) * 1_000_000_000);
-        u32::try_from(frames).unwrap_or(u32::MAX).max(1)
-    }
 }
 
 impl FromStr for FrameRate {
@@ -417,7 +409,6 @@ mod tests {
         assert_eq!(rate.time_of(30_000), Span::from_secs(1_001));
         assert_eq!(rate.period(), Span::from_nanos(33_366_666));
         assert_eq!("29.97".parse::<FrameRate>().unwrap(), FrameRate::new(29_970, 1_000).unwrap());
-        assert_eq!("30".parse::<FrameRate>().unwrap().frames_in(Span::from_secs(2)), 60);
         for bad in ["0", "-1", "1/0", "2000", "x", "0/1", ""] {
             assert!(bad.parse::<FrameRate>().is_err(), "{bad}");
         }

@@ -82,6 +82,9 @@ pub(super) struct RunArgs {
     /// End after so many frames
     #[arg(long, value_name = "N")]
     frames: Option<u64>,
+    /// End as on SIGTERM when the process PID that started this one ends
+    #[arg(long, value_name = "PID", hide = true)]
+    pub(super) end_with: Option<i32>,
     /// Keep the counters in FILE as JSON
     #[arg(long, value_name = "FILE")]
     stats: Option<PathBuf>,

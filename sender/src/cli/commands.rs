@@ -10,22 +10,40 @@ use serde::Serialize;
 
 use super::Failure;
 use super::args::{ClockArgs, RunArgs};
-use crate::capture::{CaptureError, devices};
+use crate::capture::devices;
 use crate::clock::{self, BoardClock, Measurement};
 use crate::config::Options;
 use crate::encode::EncodeError;
 use crate::pipeline::{self, RunError};
 
 pub(super) fn run(args: RunArgs, log_format: Option<LogFormat>) -> Result<(), Failure> {
+    let parent = args.end_with;
     let options = args.options(log_format).map_err(|error| Failure::Input(error.into()))?;
     let settings = options.settle(&host_name()).map_err(|error| Failure::Input(error.into()))?;
     logging::init(settings.log_format).map_err(|error| Failure::Input(error.into()))?;
-    pipeline::run(&settings).map_err(|error| match error {
-        RunError::Capture(CaptureError::Settings(_)) | RunError::Encode(EncodeError::Settings { .. }) => {
-            Failure::Input(error.into())
-        }
+    if parent.is_some_and(|parent| !end_with(parent)) {
+        return Ok(());
+    }
+    pipeline::run(&settings).map_err(failure)
+}
+
+/// What a camera or encoder cannot do was wrongly asked for; the rest went wrong.
+fn failure(error: RunError) -> Failure {
+    match error {
+        RunError::Capture(error) if error.is_wrong_input() => Failure::Input(error.into()),
+        RunError::Encode(error @ EncodeError::Settings { .. }) => Failure::Input(error.into()),
         other => Failure::Running(other.into()),
-    })
+    }
+}
+
+/// Has the kernel send SIGTERM when the process that started this one ends, however it ends: nobody would
+/// stop us then. False if it is gone already.
+fn end_with(parent: i32) -> bool {
+    let asked = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM));
+    if let Err(error) = asked {
+        tracing::warn!("cannot watch process {parent}: {error}");
+    }
+    rustix::process::getppid().is_some_and(|now| now.as_raw_nonzero().get() == parent)
 }
 
 pub(super) fn validate(file: &Path) -> Result<(), Failure> {
@@ -65,7 +83,7 @@ pub(super) fn clock(args: ClockArgs) -> Result<(), Failure> {
     runtime.shutdown_background();
     if json {
         print_json(&measurement)?;
-    } else {
+    } else if measurement.samples > 0 {
         print(&for_people(&measurement))?;
     }
     if measurement.samples == 0 {
@@ -76,23 +94,26 @@ pub(super) fn clock(args: ClockArgs) -> Result<(), Failure> {
 }
 
 fn for_people(found: &Measurement) -> String {
-    let span =
-        |ns: Option<i64>| ns.map_or_else(|| "unknown".to_owned(), |ns| Span::from_nanos(ns).to_string());
-    let mut lines = format!(
-        "{} by {} answers\nthe system clock is behind by {}, within {}\nround trip {}",
-        found.state,
-        found.samples,
-        span(found.offset_ns),
-        span(found.uncertainty_ns),
-        span(found.delay_ns),
-    );
-    if let Some(stratum) = found.stratum {
-        lines += &format!(", stratum {stratum}");
+    let answers = if found.samples == 1 { "answer" } else { "answers" };
+    let mut lines = format!("{} after {} {answers}\n", found.state, found.samples);
+    if let Some(ns) = found.offset_ns {
+        let side = if ns < 0 { "ahead" } else { "behind" };
+        lines += &format!("the system clock is {side} by {}", Span::from_nanos(ns.saturating_abs()));
+        if let Some(ns) = found.uncertainty_ns {
+            lines += &format!(", within {}", Span::from_nanos(ns));
+        }
+        lines += "\n";
     }
-    if let Some(skew) = found.skew_ppm {
-        lines += &format!(", skew {skew:.3} ppm");
+    let facts = [
+        found.delay_ns.map(|ns| format!("round trip {}", Span::from_nanos(ns))),
+        found.stratum.map(|stratum| format!("stratum {stratum}")),
+        found.skew_ppm.map(|skew| format!("skew {skew:.3} ppm")),
+    ];
+    let facts: Vec<_> = facts.into_iter().flatten().collect();
+    if !facts.is_empty() {
+        lines += &format!("{}\n", facts.join(", "));
     }
-    lines += &format!("\nthe kernel calls the system clock {}", found.system_state);
+    lines += &format!("the kernel calls the system clock {}", found.system_state);
     if let Some(ns) = found.system_uncertainty_ns {
         lines += &format!(" within {}", Span::from_nanos(ns));
     }
@@ -119,4 +140,61 @@ fn print(text: &str) -> Result<(), Failure> {
 fn host_name() -> String {
     let name = rustix::system::uname();
     name.nodename().to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::capture::CaptureError;
+
+    #[test]
+    fn what_a_camera_cannot_do_is_wrong_input_and_what_it_does_not_do_is_a_failure() {
+        let path = || PathBuf::from("/dev/video0");
+        let text = || "x".to_owned();
+        let wrong = [
+            CaptureError::Unsupported { path: path(), wanted: text(), possible: text() },
+            CaptureError::Control { path: path(), control: text(), what: text() },
+            CaptureError::Settings(text()),
+        ];
+        for error in wrong {
+            assert!(matches!(failure(error.into()), Failure::Input(_)));
+        }
+        let failed = [
+            CaptureError::Missing { path: path(), present: text() },
+            CaptureError::Busy { path: path() },
+            CaptureError::Device { path: path(), what: "x", source: io::ErrorKind::Other.into() },
+        ];
+        for error in failed {
+            assert!(matches!(failure(error.into()), Failure::Running(_)));
+        }
+    }
+
+    #[test]
+    fn a_measurement_says_what_is_known_and_no_more() {
+        let mut found = Measurement {
+            offset_ns: Some(-2_000_000),
+            uncertainty_ns: Some(300_000),
+            delay_ns: Some(400_000),
+            skew_ppm: None,
+            stratum: Some(3),
+            state: "synchronized",
+            samples: 8,
+            system_state: "synchronized",
+            system_uncertainty_ns: Some(5_000_000),
+        };
+        assert_eq!(
+            for_people(&found),
+            "synchronized after 8 answers\nthe system clock is ahead by 2.0ms, within 300.0us\n\
+             round trip 400.0us, stratum 3\nthe kernel calls the system clock synchronized within 5.0ms\n"
+        );
+        (found.offset_ns, found.uncertainty_ns, found.delay_ns, found.stratum) = (None, None, None, None);
+        (found.state, found.samples) = ("unsynchronized", 1);
+        (found.system_state, found.system_uncertainty_ns) = ("unsynchronized", None);
+        assert_eq!(
+            for_people(&found),
+            "unsynchronized after 1 answer\nthe kernel calls the system clock unsynchronized\n"
+        );
+    }
 }

@@ -56,6 +56,17 @@ pub fn main() -> ExitCode {
 
 #[expect(clippy::print_stderr, reason = "the last word of a command that failed, also without logging")]
 fn complain(error: &anyhow::Error, code: u8) -> ExitCode {
-    eprintln!("framelock-sender: {error:#}");
+    eprintln!("framelock-sender: {}", in_words(error));
     ExitCode::from(code)
+}
+
+/// An error and its causes, each said once: many errors already say their cause.
+fn in_words(error: &anyhow::Error) -> String {
+    let mut words = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !words.contains(&cause) {
+            words = format!("{words}: {cause}");
+        }
+    }
+    words
 }

@@ -1,6 +1,9 @@
 //! H.264 encoding of captured pictures.
 
-use framelock_common::time::Span;
+mod cadence;
+
+use cadence::Cadence;
+use framelock_common::time::{BoardTime, Span};
 use openh264::OpenH264API;
 use openh264::encoder::{
     BitRate, Complexity, EncoderConfig, FrameRate as MaxRate, FrameType, IntraFramePeriod, Profile,
@@ -15,7 +18,7 @@ use crate::capture::{FrameRate, I420, Size};
 pub struct EncodeConfig {
     /// Picture size; a picture of another size is an error.
     pub size: Size,
-    /// Frames per second that will come.
+    /// Frames per second that are said to come; what really comes is measured.
     pub rate: FrameRate,
     /// Wanted bits per second.
     pub bitrate: u32,
@@ -71,16 +74,21 @@ const THREADS_HELP_FROM: u64 = 1280 * 720;
 /// openh264 splits a picture over more threads than this only to lose quality.
 const MAX_THREADS: u16 = 4;
 
+/// The frame rates that openh264 takes; it silently takes the nearest for another.
+const LIBRARY_MIN_HZ: f64 = 1.0;
+const LIBRARY_MAX_HZ: f64 = 60.0;
+
 /// An H.264 encoder for one stream: constrained baseline, no reordering, one frame out for each in.
 ///
 /// Rate control never skips a frame, since each one carries an instant that others are to be matched
 /// with. Bits that a key frame takes are saved on the frames after it; over 2 s the rate stays within
-/// 10 % unless the picture needs less, or more at the coarsest quantizer.
+/// 10 % unless the picture needs less, or more at the coarsest quantizer. The rate of the pictures is
+/// measured by their capture times, so that this also holds for a camera that delivers fewer than it
+/// declares; after a change it holds again within 4 s. Key frames go by the same times.
 pub struct Encoder {
     config: EncodeConfig,
     encoder: openh264::encoder::Encoder,
-    /// Whether the library has seen a frame: some options it takes only then.
-    started: bool,
+    cadence: Cadence,
 }
 
 impl Encoder {
@@ -96,49 +104,68 @@ impl Encoder {
         let mut encoder =
             openh264::encoder::Encoder::with_api_config(api, settings(&config)).map_err(library)?;
         framelock_openh264::silence(&mut encoder).map_err(library)?;
-        Ok(Self { config, encoder, started: false })
+        Ok(Self { config, encoder, cadence: Cadence::new(config.rate, config.keyframe_interval) })
     }
 
-    /// Changes the wanted bits per second and the frames per second that really come, from the next
-    /// frame on: a camera may deliver fewer than it declares.
+    /// Makes the encoder one for pictures of this kind if it is not: a camera that was plugged in again may
+    /// deliver others than before. The first frame after a change is an IDR frame.
     ///
     /// # Errors
-    /// When the bitrate is out of range, or the library refuses.
-    pub fn set_rates(&mut self, bitrate: u32, rate: FrameRate) -> Result<(), EncodeError> {
-        let config = EncodeConfig { bitrate, rate, ..self.config };
-        if let Err(what) = check(&config) {
-            return Err(EncodeError::Settings { size: config.size, bitrate, what });
+    /// When such pictures cannot be encoded; the encoder is then what it was.
+    pub fn fit(&mut self, size: Size, full_range: bool) -> Result<(), EncodeError> {
+        if (self.config.size, self.config.full_range) != (size, full_range) {
+            *self = Self::new(EncodeConfig { size, full_range, ..self.config })?;
         }
-        if !self.started {
-            *self = Self::new(config)?;
-            return Ok(());
-        }
-        framelock_openh264::set_frame_rate(&mut self.encoder, rate.as_hz() as f32).map_err(library)?;
-        framelock_openh264::set_bitrate(&mut self.encoder, bitrate.cast_signed()).map_err(library)?;
-        self.config = config;
         Ok(())
     }
 
-    /// Encodes `picture`; `force_key` makes it an IDR frame.
+    /// Encodes `picture`, which was taken at `mono`; `force_key` makes it an IDR frame. The first one and
+    /// one in every key frame interval are IDR frames anyway.
     ///
     /// # Errors
     /// When the size is another one, or the library fails.
-    pub fn encode(&mut self, picture: &I420, force_key: bool) -> Result<EncodedFrame, EncodeError> {
+    pub fn encode(
+        &mut self,
+        picture: &I420,
+        mono: BoardTime,
+        force_key: bool,
+    ) -> Result<EncodedFrame, EncodeError> {
         if picture.size() != self.config.size {
             return Err(EncodeError::WrongSize { expected: self.config.size, got: picture.size() });
         }
-        if force_key {
+        if let Some(rate) = self.cadence.handle_picture(mono) {
+            self.follow(rate)?;
+        }
+        if force_key || self.cadence.is_key_due(mono) {
             self.encoder.force_intra_frame();
         }
-        self.started = true;
-        self.started = true;
         let stream = self.encoder.encode(picture).map_err(library)?;
         let (data, key) = (stream.to_vec(), stream.frame_type() == FrameType::IDR);
         if data.is_empty() {
             return Err(EncodeError::Library("it made nothing of a frame".to_owned()));
         }
+        if key {
+            self.cadence.handle_key(mono);
+        }
         Ok(EncodedFrame { data, key })
     }
+
+    /// Spreads the bits over pictures that come at `rate`.
+    fn follow(&mut self, rate: FrameRate) -> Result<(), EncodeError> {
+        tracing::debug!("pictures come at {:.2} fps; declared were {}", rate.as_hz(), self.config.rate);
+        let (hz, bitrate) = library_rates(rate, self.config.bitrate);
+        framelock_openh264::set_frame_rate(&mut self.encoder, hz).map_err(library)?;
+        framelock_openh264::set_bitrate(&mut self.encoder, bitrate.cast_signed()).map_err(library)
+    }
+}
+
+/// Frame rate and bitrate to tell the library, so that a picture gets the bits it should have also where
+/// the library does not take the frame rate.
+fn library_rates(rate: FrameRate, bitrate: u32) -> (f32, u32) {
+    let hz = rate.as_hz();
+    let taken = hz.clamp(LIBRARY_MIN_HZ, LIBRARY_MAX_HZ);
+    let bitrate = (f64::from(bitrate) * taken / hz).clamp(1.0, f64::from(MAX_BITRATE));
+    (taken as f32, bitrate as u32)
 }
 
 fn library(error: impl std::fmt::Display) -> EncodeError {
@@ -170,15 +197,15 @@ fn settings(config: &EncodeConfig) -> EncoderConfig {
             .map_or(1, |cores| cores.get().min(usize::from(MAX_THREADS)) as u16),
         asked => asked.min(MAX_THREADS),
     };
+    let (hz, bitrate) = library_rates(config.rate, config.bitrate);
     let settings = EncoderConfig::new()
         .usage_type(UsageType::CameraVideoRealTime)
         .rate_control_mode(RateControlMode::Bitrate)
         .skip_frames(false)
-        .bitrate(BitRate::from_bps(config.bitrate))
-        .max_frame_rate(MaxRate::from_hz(config.rate.as_hz() as f32))
-        .intra_frame_period(IntraFramePeriod::from_num_frames(
-            config.rate.frames_in(config.keyframe_interval),
-        ))
+        .bitrate(BitRate::from_bps(bitrate))
+        .max_frame_rate(MaxRate::from_hz(hz))
+        // None by itself: it would count frames, and key frames go by time.
+        .intra_frame_period(IntraFramePeriod::from_num_frames(0))
         .profile(Profile::Baseline)
         .complexity(Complexity::Low)
         .scene_change_detect(false)
@@ -232,27 +259,75 @@ mod tests {
         }
     }
 
-    /// Encodes `seconds` of the moving pattern; frames for which `force` holds are forced to be key.
-    fn encode(config: EncodeConfig, seconds: u64, force: impl Fn(u64) -> bool) -> Vec<EncodedFrame> {
-        let mut encoder = Encoder::new(config).unwrap();
-        let (pattern, pool) = (TestPattern::new(), PicturePool::new());
-        let frames = 0..seconds * config.rate.as_hz() as u64;
-        let encode = |number| {
-            let mut picture = pool.take(config.size);
-            pattern.draw(&mut picture, number);
-            encoder.encode(&picture, force(number)).unwrap()
-        };
-        frames.map(encode).collect()
+    /// What a camera does for a while: its true rate in frames per 1000 s, and for how long.
+    type Act = (u32, u64);
+
+    /// A scripted camera: the instants at which it takes pictures, a tenth of a period early or late.
+    fn instants(script: &[Act]) -> Vec<BoardTime> {
+        let mut instants = Vec::new();
+        let mut start = BoardTime::from_nanos(7_000_000_000);
+        for &(millihertz, seconds) in script {
+            let rate = FrameRate::new(millihertz, 1_000).unwrap();
+            let count = i64::from(millihertz) * seconds as i64 / 1_000;
+            let jitter = rate.period().mul_div(1, 10);
+            instants.extend(
+                (0..count).map(|number| start + rate.time_of(number) + jitter * (number * 7 % 3 - 1)),
+            );
+            start += Span::from_secs(seconds as i64);
+        }
+        instants
     }
 
-    /// The lowest and highest bitrate over any 2 s, as parts of the wanted one.
-    fn extremes(config: EncodeConfig, frames: &[EncodedFrame]) -> (f64, f64) {
-        let window = 2 * config.rate.as_hz() as usize;
-        let rates = frames.windows(window).map(|frames| {
-            let bits: usize = frames.iter().map(|frame| frame.data.len() * 8).sum();
-            bits as f64 / 2.0 / f64::from(config.bitrate)
-        });
-        rates.fold((f64::MAX, 0.0), |(low, high), rate| (rate.min(low), rate.max(high)))
+    /// The moving pattern as taken at `instants`, encoded; frames for which `force` holds are forced to be
+    /// key.
+    fn encode_at(
+        config: EncodeConfig,
+        instants: &[BoardTime],
+        force: impl Fn(u64) -> bool,
+    ) -> Vec<(BoardTime, EncodedFrame)> {
+        let mut encoder = Encoder::new(config).unwrap();
+        let (pattern, pool) = (TestPattern::new(), PicturePool::new());
+        let encode = |(number, &mono)| {
+            let mut picture = pool.take(config.size);
+            pattern.draw(&mut picture, number);
+            (mono, encoder.encode(&picture, mono, force(number)).unwrap())
+        };
+        (0..).zip(instants).map(encode).collect()
+    }
+
+    /// `seconds` of it from a camera that keeps its word.
+    fn encode(
+        config: EncodeConfig,
+        seconds: u64,
+        force: impl Fn(u64) -> bool,
+    ) -> Vec<(BoardTime, EncodedFrame)> {
+        encode_at(config, &instants(&[(1_000 * config.rate.as_hz() as u32, seconds)]), force)
+    }
+
+    /// The lowest and highest bitrate over 2 s from any frame on, of frames from `from` seconds after the
+    /// first to `to`, as parts of the wanted one.
+    fn extremes(
+        config: EncodeConfig,
+        frames: &[(BoardTime, EncodedFrame)],
+        from: i64,
+        to: i64,
+    ) -> (f64, f64) {
+        let start = BoardTime::from_nanos(7_000_000_000);
+        let (from, to) = (start + Span::from_secs(from), start + Span::from_secs(to));
+        let inside: Vec<_> = frames.iter().filter(|(at, _)| (from..to).contains(at)).collect();
+        let mut range = (f64::MAX, 0.0_f64);
+        for (first, (begin, _)) in inside.iter().enumerate() {
+            let Some(count) = inside[first..].iter().position(|(at, _)| *at - *begin >= Span::from_secs(2))
+            else {
+                break;
+            };
+            let bits: usize =
+                inside[first..first + count].iter().map(|(_, frame)| frame.data.len() * 8).sum();
+            let seconds = (inside[first + count].0 - *begin).as_secs_f64();
+            let part = bits as f64 / seconds / f64::from(config.bitrate);
+            range = (range.0.min(part), range.1.max(part));
+        }
+        range
     }
 
     #[test]
@@ -265,7 +340,7 @@ mod tests {
             EncodeConfig { threads: 2, ..config("640x480", 30, 1_500_000) },
         ] {
             let frames = encode(config, 8, |_| false);
-            let (low, high) = extremes(config, &frames);
+            let (low, high) = extremes(config, &frames, 0, 8);
             assert!(low > 0.9 && high < 1.1, "{config:?}: {low:.3} to {high:.3}");
         }
     }
@@ -274,41 +349,63 @@ mod tests {
     fn key_frames_on_demand_do_not_break_the_bitrate() {
         let config = config("640x480", 30, 1_500_000);
         let frames = encode(config, 8, |number| number % 20 == 13);
-        let (low, high) = extremes(config, &frames);
+        let (low, high) = extremes(config, &frames, 0, 8);
         assert!(low > 0.9 && high < 1.1, "{low:.3} to {high:.3}");
     }
 
     #[test]
     fn a_key_frame_comes_every_interval_and_when_asked_for() {
         let frames = encode(config("320x180", 10, 200_000), 9, |number| number == 33);
-        let keys: Vec<_> = frames.iter().enumerate().filter(|(_, frame)| frame.key).map(|(i, _)| i).collect();
+        let keys: Vec<_> =
+            frames.iter().enumerate().filter(|(_, (_, frame))| frame.key).map(|(i, _)| i).collect();
         assert_eq!(keys[..3], [0, 20, 33][..], "{keys:?}");
         assert!(keys.windows(2).all(|pair| pair[1] - pair[0] <= 20), "{keys:?}");
-        for (number, frame) in frames.iter().enumerate() {
+        for (number, (_, frame)) in frames.iter().enumerate() {
             let starts_with_sps = frame.data.starts_with(&[0, 0, 0, 1]) && frame.data[4] & 0x1f == 7;
             assert_eq!(starts_with_sps, frame.key, "frame {number}");
         }
     }
 
+    /// Every key frame is 2 s after the one before, give or take half a period of at most 100 ms and jitter.
+    fn assert_key_frames(frames: &[(BoardTime, EncodedFrame)]) {
+        let keys: Vec<_> = frames.iter().filter(|(_, frame)| frame.key).map(|(at, _)| *at).collect();
+        assert!(keys.len() > 5, "{}", keys.len());
+        for pair in keys.windows(2) {
+            let gap = pair[1] - pair[0];
+            assert!((gap - Span::from_secs(2)).abs() < Span::from_millis(70), "{gap}");
+        }
+    }
+
     #[test]
-    fn rates_change_while_encoding() {
-        let slow = config("640x480", 15, 400_000);
-        let mut encoder = Encoder::new(config("640x480", 30, 1_500_000)).unwrap();
-        let (pattern, pool) = (TestPattern::new(), PicturePool::new());
-        let encode = |encoder: &mut Encoder, number| {
-            let mut picture = pool.take(slow.size);
-            pattern.draw(&mut picture, number);
-            encoder.encode(&picture, false).unwrap()
-        };
-        encoder.set_rates(1_200_000, slow.rate).unwrap();
-        (0..30).for_each(|number| drop(encode(&mut encoder, number)));
-        encoder.set_rates(slow.bitrate, slow.rate).unwrap();
-        // Two seconds to settle: the buffer still owes for the higher rate.
-        (30..60).for_each(|number| drop(encode(&mut encoder, number)));
-        let frames: Vec<_> = (60..180).map(|number| encode(&mut encoder, number)).collect();
-        let (low, high) = extremes(slow, &frames);
-        assert!(low > 0.9 && high < 1.1, "{low:.3} to {high:.3}");
-        assert!(encoder.set_rates(1, slow.rate).is_err());
+    fn a_camera_slower_than_it_declares_holds_bitrate_and_key_frames() {
+        for (declared, millihertz) in [(25, 21_000), (30, 7_500), (30, 20_370), (10, 14_000)] {
+            let config = config("320x240", declared, 400_000);
+            let frames = encode_at(config, &instants(&[(millihertz, 16)]), |_| false);
+            let (low, high) = extremes(config, &frames, 4, 16);
+            assert!(low > 0.9 && high < 1.1, "{millihertz} mHz, not {declared} Hz: {low:.3} to {high:.3}");
+            assert_key_frames(&frames);
+        }
+    }
+
+    #[test]
+    fn a_camera_that_halves_its_rate_in_the_dark_is_followed_down_and_up() {
+        let config = config("320x240", 30, 400_000);
+        let frames = encode_at(config, &instants(&[(30_000, 8), (15_000, 12), (30_000, 12)]), |_| false);
+        for (from, to) in [(0, 8), (12, 20), (24, 32)] {
+            let (low, high) = extremes(config, &frames, from, to);
+            assert!(low > 0.9 && high < 1.1, "{from} to {to} s: {low:.3} to {high:.3}");
+        }
+        assert_key_frames(&frames);
+    }
+
+    #[test]
+    fn rates_that_the_library_does_not_take_hold_the_bitrate_too() {
+        let config = config("320x180", 120, 600_000);
+        let frames = encode_at(config, &instants(&[(120_000, 6), (90_000, 8)]), |_| false);
+        for (from, to) in [(0, 6), (10, 14)] {
+            let (low, high) = extremes(config, &frames, from, to);
+            assert!(low > 0.9 && high < 1.1, "{from} to {to} s: {low:.3} to {high:.3}");
+        }
     }
 
     #[test]
@@ -317,7 +414,7 @@ mod tests {
         let frames = encode(config, 1, |_| false);
         let mut decoder = openh264::decoder::Decoder::new().unwrap();
         let (pattern, pool) = (TestPattern::new(), PicturePool::new());
-        for (number, frame) in frames.iter().enumerate() {
+        for (number, (_, frame)) in frames.iter().enumerate() {
             let decoded = decoder.decode(&frame.data).unwrap().expect("one picture for each frame");
             let mut original = pool.take(config.size);
             pattern.draw(&mut original, number as u64);
@@ -342,6 +439,7 @@ mod tests {
         }
         let mut encoder = Encoder::new(config("640x480", 30, 300_000)).unwrap();
         let other = PicturePool::new().take(Size::new(320, 240));
-        assert!(matches!(encoder.encode(&other, false), Err(EncodeError::WrongSize { .. })));
+        let encoded = encoder.encode(&other, BoardTime::from_nanos(0), false);
+        assert!(matches!(encoded, Err(EncodeError::WrongSize { .. })));
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::outlet::{Origin, Outlet};
 use super::slot::Slot;
 use super::{RunError, Shared};
-use crate::capture::{Capture, CaptureError, Captured, I420, Picture};
+use crate::capture::{Capture, CaptureError, Captured, I420, Picture, StreamInfo};
 use crate::clock::BoardClock;
 use crate::phase::Keeper;
 
@@ -16,6 +16,8 @@ const TIMEOUT: Duration = Duration::from_millis(200);
 /// A raw picture on its way to the encoder.
 pub(super) struct Raw {
     pub(super) picture: I420,
+    /// As the source says now: a camera may come back as another one.
+    pub(super) full_range: bool,
     pub(super) origin: Origin,
 }
 
@@ -25,18 +27,17 @@ pub(super) fn fill_slot(
     slot: &Slot<Raw>,
     shared: &Shared,
 ) -> Result<(), RunError> {
-    let outcome = capture(source.as_mut(), shared, |captured, origin| match captured {
+    let _closing = slot.closing();
+    capture(source.as_mut(), shared, |captured, origin, info| match captured {
         Picture::Raw(picture) => {
-            let left_over = slot.put(Raw { picture, origin }).is_some();
+            let left_over = slot.put(Raw { picture, full_range: info.full_range, origin }).is_some();
             let open = !slot.is_closed();
             // What comes after the end has not been skipped.
             shared.counters.capture_skipped.add(u64::from(left_over && open));
             Ok(open)
         }
         Picture::H264 { .. } => Err(RunError::Changed),
-    });
-    slot.close();
-    outcome
+    })
 }
 
 /// Feeds the network with frames that come encoded.
@@ -45,7 +46,7 @@ pub(super) fn pass_through(
     mut outlet: Outlet,
     shared: &Shared,
 ) -> Result<(), RunError> {
-    capture(source.as_mut(), shared, |captured, origin| match captured {
+    capture(source.as_mut(), shared, |captured, origin, _| match captured {
         Picture::H264 { data, key, dts } => Ok(outlet.put(data, key, Origin { dts, ..origin })),
         Picture::Raw(_) => Err(RunError::Changed),
     })
@@ -55,7 +56,7 @@ pub(super) fn pass_through(
 fn capture(
     source: &mut dyn Capture,
     shared: &Shared,
-    mut take: impl FnMut(Picture, Origin) -> Result<bool, RunError>,
+    mut take: impl FnMut(Picture, Origin, &StreamInfo) -> Result<bool, RunError>,
 ) -> Result<(), RunError> {
     let mut complained = Complaint::default();
     let mut keeper = shared.phase.map(|config| Keeper::new(config, source));
@@ -71,7 +72,7 @@ fn capture(
                     shared.counters.set_phase(keeper.handle(source, &captured, mapping.as_ref()));
                 }
                 let Captured { mono, kind, jitter, picture, .. } = captured;
-                if !take(picture, Origin { mono, dts: None, kind, jitter })? {
+                if !take(picture, Origin { mono, dts: None, kind, jitter }, source.info())? {
                     break;
                 }
             }
@@ -121,7 +122,7 @@ mod tests {
     use tokio::sync::{mpsc, watch};
 
     use super::*;
-    use crate::capture::{CaptureCounters, Format, FrameRate, Size, StreamInfo};
+    use crate::capture::{CaptureCounters, Format, FrameRate, Size};
     use crate::net::stream::Frame;
 
     /// A mock of a source, for what no real one does on demand: it does what is written down, then ends.

@@ -21,9 +21,9 @@ pub(super) fn run(
     shared: &Shared,
     overlay_time: bool,
 ) -> Result<(), RunError> {
+    let _closing = slot.closing();
     let mut failures = 0;
-    let outcome = loop {
-        let Some(mut raw) = slot.take() else { break Ok(()) };
+    while let Some(mut raw) = slot.take() {
         if overlay_time {
             draw_time(&mut raw, shared);
         }
@@ -31,7 +31,7 @@ pub(super) fn run(
             Ok(frame) => {
                 failures = 0;
                 if !outlet.put(frame.data, frame.key, raw.origin) {
-                    break Ok(());
+                    break;
                 }
             }
             Err(error) => {
@@ -41,13 +41,12 @@ pub(super) fn run(
                     tracing::warn!("{error}");
                 }
                 if failures == PATIENCE {
-                    break Err(error.into());
+                    return Err(error.into());
                 }
             }
         }
-    };
-    slot.close();
-    outcome
+    }
+    Ok(())
 }
 
 fn encode(
@@ -58,7 +57,8 @@ fn encode(
     let counters = &shared.counters;
     let force_key = shared.force_key.swap(false, Ordering::Relaxed);
     let before = BoardClock::thread_cpu();
-    let frame = encoder.encode(&raw.picture, force_key);
+    let fits = encoder.fit(raw.picture.size(), raw.full_range);
+    let frame = fits.and_then(|()| encoder.encode(&raw.picture, raw.origin.mono, force_key));
     let after = BoardClock::thread_cpu();
     counters.encoder_cpu.set(counters.encoder_cpu.get() + (after - before));
     counters.encode_cpu.set(after);
@@ -78,4 +78,65 @@ fn draw_time(raw: &mut Raw, shared: &Shared) {
     let utc = mapping.utc_at(raw.origin.mono).utc;
     let (width, height) = (raw.picture.width(), raw.picture.height());
     overlay::draw_time(raw.picture.y_mut(), width, width, height, utc);
+}
+
+#[cfg(test)]
+mod tests {
+    use framelock_common::h264::inspect;
+    use framelock_common::rtcp::CaptureKind;
+    use framelock_common::time::{BoardTime, Span};
+    use tokio::sync::{mpsc, watch};
+
+    use super::*;
+    use crate::capture::{FrameRate, PicturePool, Size};
+    use crate::encode::EncodeConfig;
+    use crate::pipeline::outlet::Origin;
+
+    #[test]
+    fn a_camera_that_comes_back_with_another_size_is_encoded_on() {
+        let sizes = [Size::new(320, 240), Size::new(640, 480), Size::new(160, 120)];
+        let rate = FrameRate::from_hz(30);
+        let encoder = Encoder::new(EncodeConfig {
+            size: sizes[0],
+            rate,
+            bitrate: 500_000,
+            keyframe_interval: Span::from_secs(2),
+            threads: 1,
+            full_range: false,
+        })
+        .unwrap();
+        let (_, utc) = watch::channel(None);
+        let clock = BoardClock::real();
+        let shared = Shared {
+            clock,
+            utc,
+            counters: std::sync::Arc::default(),
+            force_key: std::sync::Arc::default(),
+            stop: std::sync::Arc::default(),
+            phase: None,
+        };
+        let (sender, mut frames) = mpsc::channel(1);
+        let outlet = Outlet::new(sender, shared.clone(), None);
+        let slot = Slot::default();
+        std::thread::scope(|threads| {
+            let encoding = threads.spawn(|| run(encoder, &slot, outlet, &shared, false));
+            for size in sizes {
+                let origin = Origin {
+                    mono: BoardTime::from_nanos(0),
+                    dts: None,
+                    kind: CaptureKind::Unknown,
+                    jitter: Span::ZERO,
+                };
+                let picture = PicturePool::new().take(size);
+                let _ = slot.put(Raw { picture, full_range: false, origin });
+                if size == sizes[2] {
+                    slot.close();
+                }
+                let frame = frames.blocking_recv().expect("a frame");
+                let sps = inspect(&frame.data).sps.expect("parameter sets");
+                assert_eq!((sps.width, sps.height, frame.key), (size.width, size.height, true));
+            }
+            assert!(encoding.join().unwrap().is_ok());
+        });
+    }
 }

@@ -18,6 +18,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use framelock_common::time::Span;
 use tokio::sync::mpsc;
@@ -37,6 +38,10 @@ use slot::Slot;
 
 /// Encoded frames between encoder and network; more would be latency.
 const QUEUE: usize = 4;
+
+/// How long threads may take to end; each looks every 200 ms whether it has to. One that a driver or a
+/// disk holds longer must not hold up the end of the process.
+const END_WITHIN: Span = Span::from_secs(3);
 
 /// Stack of our threads. Pictures are on the heap, and a board has little memory.
 const STACK: usize = 256 * 1024;
@@ -106,7 +111,13 @@ pub fn run(settings: &Settings) -> Result<(), RunError> {
 async fn run_stages(settings: &Settings, clock: BoardClock) -> Result<(), RunError> {
     // Before anything that takes time, so that no signal is missed.
     let stop_signal = stop_signal().map_err(RunError::system("set up signal handlers"))?;
-    let source = capture::open(&settings.source, &capture_config(settings, clock))?;
+    tokio::pin!(stop_signal);
+    let opened = tokio::select! {
+        biased;
+        () = &mut stop_signal => return Ok(()),
+        opened = open_source(settings, clock) => opened,
+    };
+    let source = opened?;
     let info = source.info().clone();
     tracing::info!(to = %settings.to, transport = %settings.transport, "{info}");
     let shared = Shared {
@@ -137,11 +148,23 @@ async fn run_stages(settings: &Settings, clock: BoardClock) -> Result<(), RunErr
         force_key: Arc::clone(&shared.force_key),
         counters: Arc::clone(&shared.counters),
     };
-    net::run(stream, inputs, stop_signal).await;
+    net::run(stream, inputs, &mut stop_signal).await;
     shared.stop.store(true, Ordering::Relaxed);
-    let outcome = stages.join();
+    let outcome = stages.end(clock).await;
     reporter.finish();
     outcome
+}
+
+/// Opens the source on a thread of its own: a driver or a network disk may take its time, and meanwhile
+/// the process must still end when it is asked to.
+async fn open_source(settings: &Settings, clock: BoardClock) -> Result<Box<dyn Capture>, RunError> {
+    let (spec, config) = (settings.source.clone(), capture_config(settings, clock));
+    let span = tracing::Span::current();
+    let open = move || span.in_scope(|| capture::open(&spec, &config));
+    match tokio::task::spawn_blocking(open).await {
+        Ok(opened) => Ok(opened?),
+        Err(_) => Err(RunError::Panicked("opening")),
+    }
 }
 
 fn capture_config(settings: &Settings, clock: BoardClock) -> CaptureConfig {
@@ -195,10 +218,18 @@ impl Stages {
         Ok(Self { threads })
     }
 
-    /// Waits for the threads to end; gives the first error.
-    fn join(self) -> Result<(), RunError> {
+    /// Waits for the threads to end, but not for ever; gives the first error.
+    async fn end(self, clock: BoardClock) -> Result<(), RunError> {
+        let deadline = clock.now() + END_WITHIN;
         let mut outcome = Ok(());
         for (name, thread) in self.threads {
+            while !thread.is_finished() && clock.now() < deadline {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            if !thread.is_finished() {
+                tracing::warn!("the {name} thread hangs in a call to the system; ending without it");
+                continue;
+            }
             let ended = thread.join().unwrap_or(Err(RunError::Panicked(name)));
             outcome = outcome.and(ended);
         }

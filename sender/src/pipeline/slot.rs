@@ -16,6 +16,17 @@ pub(super) struct Slot<T> {
     changed: Condvar,
 }
 
+/// See [`Slot::closing`].
+#[derive(Debug)]
+#[must_use]
+pub(super) struct Closing<'a, T>(&'a Slot<T>);
+
+impl<T> Drop for Closing<'_, T> {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
 impl<T> Default for Slot<T> {
     fn default() -> Self {
         Self { state: Mutex::new(State { item: None, closed: false }), changed: Condvar::new() }
@@ -30,6 +41,8 @@ impl<T> Slot<T> {
             return Some(item);
         }
         let replaced = state.item.replace(item);
+        // Whoever wakes up wants the lock: let go of it first.
+        drop(state);
         self.changed.notify_one();
         replaced
     }
@@ -52,6 +65,11 @@ impl<T> Slot<T> {
     pub(super) fn close(&self) {
         self.lock().closed = true;
         self.changed.notify_all();
+    }
+
+    /// Closes the slot when dropped, also by a panic: the thread at the other end must not wait for ever.
+    pub(super) const fn closing(&self) -> Closing<'_, T> {
+        Closing(self)
     }
 
     /// Whether nothing more is taken in.
@@ -87,6 +105,18 @@ mod tests {
         slot.close();
         assert_eq!(slot.put(2), Some(2));
         assert_eq!((slot.take(), slot.take()), (Some(1), None));
+    }
+
+    #[test]
+    fn a_panic_at_one_end_ends_the_other() {
+        let slot = Arc::new(Slot::<u32>::default());
+        let other = Arc::clone(&slot);
+        let panicked = std::thread::spawn(move || {
+            let _closing = other.closing();
+            panic!("as a bug would");
+        });
+        assert_eq!(slot.take(), None);
+        assert!(panicked.join().is_err());
     }
 
     #[test]

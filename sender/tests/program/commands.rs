@@ -62,6 +62,7 @@ fn what_fails_later_ends_with_1_in_one_line() {
         let (code, text) = complaint(&["run", "--source", source, to[0], to[1]]);
         assert_eq!(code, 1, "{source}: {text}");
         assert!(text.contains("/no"), "{text}");
+        assert!(text.matches("os error").count() <= 1, "a cause is said once: {text}");
         assert!(text.lines().count() <= 2, "{text}");
     }
 }

@@ -23,14 +23,18 @@ pub(crate) struct Sender(Child);
 impl Sender {
     /// Starts `framelock-sender run` with a small test picture and `args`.
     pub(crate) fn run(to: &str, args: &[&str]) -> Self {
-        let child = command()
-            .args(["run", "--source", "test", "--size", "320x240", "--bitrate", "400k"])
-            .args(["--camera", "left", "--to", to])
-            .args(args)
-            .stdin(Stdio::null())
-            .spawn()
-            .expect("the sender starts");
+        let test = ["--source", "test", "--size", "320x240", "--bitrate", "400k", "--camera", "left"];
+        Self::start(&[&test[..], &["--to", to], args].concat())
+    }
+
+    /// Starts `framelock-sender run` with `args`.
+    pub(crate) fn start(args: &[&str]) -> Self {
+        let child = command().arg("run").args(args).stdin(Stdio::null()).spawn().expect("the sender starts");
         Self(child)
+    }
+
+    pub(crate) fn child(&mut self) -> &mut Child {
+        &mut self.0
     }
 
     /// Asks it to end, as systemd does.

@@ -36,8 +36,12 @@ pub(super) struct BoardConfig {
     pub(super) drift_ppb: i64,
     /// `None`: the board knows nothing of UTC.
     pub(super) synchronized: bool,
+    /// By how much the UTC is ahead of the truth that it claims to be.
+    pub(super) clock_error: Span,
     /// Every third frame is P, the two before it in presentation are B.
     pub(super) b_frames: bool,
+    /// Width and height in macroblocks.
+    pub(super) blocks: (u32, u32),
     /// When it starts, in true time.
     pub(super) start: Span,
     pub(super) rtcp: bool,
@@ -56,7 +60,9 @@ impl BoardConfig {
             phase: Span::from_millis(i64::from(n) * 7),
             drift_ppb: i64::from(n) * 40_000 - 30_000,
             synchronized: true,
+            clock_error: Span::ZERO,
             b_frames: false,
+            blocks: (40, 30),
             start: Span::ZERO,
             rtcp: true,
         }
@@ -142,7 +148,7 @@ impl Board {
         let number = if key { decode } else { number };
         self.want_key &= !key;
         let size = if key { 15_000 } else { 3_000 + usize::try_from(number % 7).unwrap() * 500 };
-        let unit = access_unit(kind, number, size);
+        let unit = access_unit(kind, self.config.blocks, number, size);
         self.write(&unit, number, decode, key, now, &mut out);
         self.sent.insert(number, (host_utc(self.capture(number)), unit));
         self.next_frame += 1;
@@ -159,7 +165,9 @@ impl Board {
         out: &mut Vec<Vec<u8>>,
     ) {
         let pts = self.media.at(mono(&self.config, self.capture(number)));
-        let ntp = |at: Span| self.config.synchronized.then(|| NtpTimestamp::from_utc(host_utc(at)));
+        let ntp = |at: Span| {
+            self.config.synchronized.then(|| NtpTimestamp::from_utc(host_utc(at) + self.config.clock_error))
+        };
         let (now_ntp, capture_ntp) = (ntp(self.next()), ntp(self.capture(number)));
         let session = &mut self.session;
         let mut first = key;
@@ -210,7 +218,7 @@ fn mono(config: &BoardConfig, at: Span) -> BoardTime {
 fn mapping(config: &BoardConfig) -> Option<ClockMapping> {
     config.synchronized.then(|| ClockMapping {
         mono0: mono(config, Span::ZERO),
-        utc0: START,
+        utc0: START + config.clock_error,
         rate_ppb: -config.drift_ppb,
         uncertainty: Span::from_micros(200),
         drift_ppb: 0,

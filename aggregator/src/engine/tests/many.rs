@@ -8,7 +8,7 @@ use crate::config::Settings;
 use crate::engine::offline::{OfflineError, replay_pcap};
 use crate::source::Channel;
 
-fn one_port(limit: usize) -> Sim {
+pub(super) fn one_port(limit: usize) -> Sim {
     let mut settings = Settings { max_cameras: limit, ..Settings::default() };
     settings.add_camera("*", "rtp://:5000").unwrap();
     Sim::new(&settings, 30)
@@ -25,8 +25,8 @@ fn board(n: u16, cname: &'static str, start: Span) -> BoardConfig {
     }
 }
 
-fn names(sim: &mut Sim) -> Vec<String> {
-    sim.engine.status().iter().map(|camera| camera.name.to_string()).collect()
+pub(super) fn names(sim: &mut Sim) -> Vec<String> {
+    sim.status().iter().map(|camera| camera.name.to_string()).collect()
 }
 
 #[test]

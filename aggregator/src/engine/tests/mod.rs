@@ -1,6 +1,7 @@
 //! The whole engine against simulated boards: real packetizers and sessions at both ends, a network with
 //! faults from a seed, simulated time.
 
+mod attacks;
 mod board;
 mod faults;
 mod many;
@@ -30,9 +31,8 @@ fn check_frames(sim: &Sim, camera: usize, board: usize) -> usize {
     let mut last: Option<u64> = None;
     let mut count = 0;
     for frame in frames(sim, camera) {
-        let found = sent.iter().find(|(_, (_, unit))| without_delimiter(&frame.data) == unit.as_slice());
-        let (&number, (captured, _)) =
-            found.unwrap_or_else(|| panic!("camera {camera}: a frame nobody sent"));
+        let number = number_of(sim, board, frame);
+        let (captured, _) = &sent[&number];
         let error = (frame.time.utc - *captured).abs();
         assert!(
             error <= frame.time.uncertainty,
@@ -44,6 +44,13 @@ fn check_frames(sim: &Sim, camera: usize, board: usize) -> usize {
         count += 1;
     }
     count
+}
+
+/// Which frame of the board this is, byte for byte.
+fn number_of(sim: &Sim, board: usize, frame: &Frame) -> u64 {
+    let sent = &sim.boards[board].sent;
+    let found = sent.iter().find(|(_, (_, unit))| without_delimiter(&frame.data) == unit.as_slice());
+    *found.unwrap_or_else(|| panic!("board {board}: a frame nobody sent")).0
 }
 
 fn frames(sim: &Sim, camera: usize) -> impl Iterator<Item = &Frame> {
@@ -82,6 +89,38 @@ fn three_boards_with_drifting_clocks_give_complete_packets_with_true_times() {
                 packet.spread
             );
         }
+    }
+}
+
+#[test]
+fn rates_are_right_from_the_first_look_on_whenever_one_looks() {
+    for (transport, step) in [(Transport::RtpTs, 1_003), (Transport::RtpH264, 250), (Transport::UdpTs, 777)] {
+        let mut configs = three(transport);
+        configs[1].start = Span::from_millis(2_310);
+        let mut sim = Sim::with_boards(configs, 7);
+        let mut rates = crate::cli::Rates::default();
+        for look in 1..12 {
+            sim.run_until(Span::from_millis(step * look));
+            let status = sim.status();
+            for (camera, rate) in status.iter().zip(rates.look(&status)) {
+                let name = &camera.name;
+                let Some(first) = camera.stream.frames.first.filter(|_| camera.stream.frames.good > 2) else {
+                    assert!(rate.fps < 40.0, "{transport:?} {step} {look} {name}: {rate:?}");
+                    continue;
+                };
+                assert!((29.8..30.2).contains(&rate.fps), "{transport:?} {step} {look} {name}: {rate:?}");
+                if camera.at - first > Span::from_secs(1) {
+                    // 3 to 6 kB a frame, key frames 15.
+                    assert!((700e3..1_800e3).contains(&rate.bitrate), "{look} {name}: {rate:?}");
+                }
+            }
+        }
+        sim.boards.iter_mut().for_each(|board| board.running = false);
+        let end = sim.now + Span::from_millis(500);
+        sim.run_until(end);
+        rates.look(&sim.status());
+        sim.run_until(end + secs(1));
+        assert!(rates.look(&sim.status()).iter().all(|rate| rate.fps == 0.0 && rate.bitrate == 0.0));
     }
 }
 
@@ -148,6 +187,6 @@ fn an_aggregator_that_joins_late_begins_with_a_key_frame() {
         assert!(check_frames(&sim, 0, 0) > 90, "{transport:?}");
         assert!(frames(&sim, 0).next().unwrap().key, "{transport:?}");
         assert_eq!(sim.count(0, 0, FrameStatus::ReadError), 0, "joining is no error");
-        assert_eq!(sim.engine.status()[0].state, SourceState::Live);
+        assert_eq!(sim.status()[0].state, SourceState::Live);
     }
 }

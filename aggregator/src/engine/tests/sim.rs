@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use framelock_common::time::{HostTime, Span, Utc};
 
-use super::super::Engine;
+use super::super::{CameraStatus, Engine};
 use super::board::{Board, BoardConfig, Transport};
 use crate::config::Settings;
 use crate::deliver::{Frame, FrameStatus, Packet};
@@ -59,6 +59,8 @@ pub(super) struct Sim {
     pub(super) good: Vec<Vec<Arc<Frame>>>,
     /// All that reached the engine, for captures.
     pub(super) trace: Vec<(Span, OnTheWay)>,
+    /// Bytes sent to addresses that are no board's.
+    pub(super) strays: BTreeMap<std::net::SocketAddr, usize>,
     pub(super) now: Span,
     events: BTreeMap<(Span, u64), Event>,
     counter: u64,
@@ -75,6 +77,7 @@ impl Sim {
             packets: Vec::new(),
             good: Vec::new(),
             trace: Vec::new(),
+            strays: BTreeMap::new(),
             now: Span::ZERO,
             events: BTreeMap::new(),
             counter: 0,
@@ -184,6 +187,9 @@ impl Sim {
 
     fn settle(&mut self) {
         while let Some((_, transmit)) = self.engine.poll_transmit(host(self.now)) {
+            if !self.boards.iter().any(|board| board.config.address == transmit.to) {
+                *self.strays.entry(transmit.to).or_default() += transmit.datagram.len();
+            }
             let to = |board: &Board| board.config.address == transmit.to && board.running;
             if let Some(index) = self.boards.iter().position(to)
                 && !self.chance(self.faults.loss_permille)
@@ -198,6 +204,10 @@ impl Sim {
         while let Some(packet) = self.engine.poll_packet() {
             self.packets.push(packet);
         }
+    }
+
+    pub(super) fn status(&mut self) -> Vec<CameraStatus> {
+        self.engine.status(host(self.now))
     }
 
     fn clock(&self) -> HostClock {

@@ -12,6 +12,13 @@ use crate::time::{BoardTime, MediaClock, NtpTimestamp, RtpTimestamp, Span};
 /// the last two.
 const REMEMBERED_REPORTS: usize = 8;
 
+/// Receivers remembered, so that a new one is known as such; the one heard first is forgotten first.
+const REMEMBERED_RECEIVERS: usize = 16;
+
+/// The least time between two reports where new receivers make them due: whoever makes up receivers must
+/// not have us flood the network.
+const NEW_RECEIVER_INTERVAL: Span = Span::from_millis(100);
+
 /// Events kept for a caller that does not poll; the oldest goes first and is counted.
 const MAX_EVENTS: usize = 32;
 
@@ -82,6 +89,8 @@ pub struct SendSession {
     next_report: BoardTime,
     /// The middle bits of the NTP timestamps of our last reports, and when they were made.
     sent_reports: VecDeque<(u32, BoardTime)>,
+    last_report: Option<BoardTime>,
+    receivers: VecDeque<u32>,
     keyframe_given: Option<BoardTime>,
     keyframe_wanted: bool,
     last_fir: Option<(u32, u8)>,
@@ -105,6 +114,8 @@ impl SendSession {
             },
             next_report: now,
             sent_reports: VecDeque::with_capacity(REMEMBERED_REPORTS),
+            last_report: None,
+            receivers: VecDeque::new(),
             keyframe_given: None,
             keyframe_wanted: false,
             last_fir: None,
@@ -162,6 +173,7 @@ impl SendSession {
         }
         let regular = self.next_report + self.config.rtcp_interval;
         self.next_report = if regular > now { regular } else { now + self.config.rtcp_interval };
+        self.last_report = Some(now);
         Some(rtcp::write(&self.report(now)))
     }
 
@@ -181,7 +193,8 @@ impl SendSession {
         }
     }
 
-    /// Takes an RTCP datagram from a receiver.
+    /// Takes an RTCP datagram from a receiver. The first one of a receiver makes a report due at once: it
+    /// joined late, and without a report it has neither UTC nor our name.
     ///
     /// # Errors
     /// It is not valid RTCP; nothing of it was used, and it was counted.
@@ -190,6 +203,11 @@ impl SendSession {
         self.stats.rtcp_received += 1;
         let ssrc = self.config.ssrc;
         for packet in packets {
+            if let RtcpPacket::ReceiverReport { ssrc, .. } | RtcpPacket::PictureLoss { sender: ssrc, .. } =
+                packet
+            {
+                self.meet(ssrc);
+            }
             match packet {
                 RtcpPacket::SenderReport { blocks, .. } | RtcpPacket::ReceiverReport { blocks, .. } => {
                     for block in blocks.iter().filter(|block| block.ssrc == ssrc) {
@@ -259,6 +277,19 @@ impl SendSession {
             RtcpPacket::SourceDescription(vec![Cname { ssrc, name: self.config.cname.clone() }]),
             RtcpPacket::ClockInfo { ssrc, info },
         ]
+    }
+
+    /// Makes a report due if `receiver` was not heard before.
+    fn meet(&mut self, receiver: u32) {
+        if self.receivers.contains(&receiver) {
+            return;
+        }
+        if self.receivers.len() == REMEMBERED_RECEIVERS {
+            self.receivers.pop_front();
+        }
+        self.receivers.push_back(receiver);
+        let earliest = self.last_report.map(|last| last + NEW_RECEIVER_INTERVAL);
+        self.next_report = self.next_report.min(earliest.unwrap_or(self.next_report));
     }
 
     fn handle_block(&mut self, block: &ReportBlock, now: BoardTime) {

@@ -64,6 +64,27 @@ fn first_report_at_once_then_every_interval_without_catching_up() {
 }
 
 #[test]
+fn a_new_receiver_gets_a_report_at_once_and_made_up_ones_no_flood() {
+    let from = |ssrc: u32| rtcp::write(&[RtcpPacket::ReceiverReport { ssrc, blocks: Vec::new() }]);
+    let mut session = session(0);
+    assert!(session.poll_rtcp(at(0)).is_some());
+    session.handle_rtcp(&from(1), at(300)).unwrap();
+    assert!(session.poll_timeout() <= at(300));
+    assert!(session.poll_rtcp(at(300)).is_some());
+    // A known one changes nothing, also later.
+    for ms in [310, 500, 900] {
+        session.handle_rtcp(&from(1), at(ms)).unwrap();
+        assert_eq!(session.poll_rtcp(at(ms)), None, "{ms}");
+    }
+    // A new one every millisecond for a second.
+    let reports = (1_000..2_000).filter(|ms| {
+        session.handle_rtcp(&from(*ms), at(i64::from(*ms))).unwrap();
+        session.poll_rtcp(at(i64::from(*ms))).is_some()
+    });
+    assert_eq!(reports.count(), 10);
+}
+
+#[test]
 fn an_unsynchronized_board_says_so_and_sends_no_utc() {
     let mut session = session(0);
     let unsynchronized = ClockInfo { state: ClockState::Unsynchronized, ..INFO };

@@ -10,6 +10,7 @@ mod ts;
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -230,9 +231,28 @@ fn check_settings(config: &CaptureConfig, info: &StreamInfo) -> Result<(), Captu
     Ok(())
 }
 
+/// How many frames the file at `path` has, at most `limit`, read without pacing.
+pub(crate) fn count_frames(path: &Path, limit: usize) -> Result<usize, CaptureError> {
+    let source = FileSource::open(path, false, &CaptureConfig::default())?;
+    let FileSource { mut units, mut parameter_sets, mut timeline, config, .. } = source;
+    let mut frames = 0;
+    while frames < limit
+        && let Some(unit) = units.next().map_err(|error| error.of(path))?
+    {
+        if let Some(complete) = parameter_sets.complete(unit.data) {
+            let slot = timeline.place(unit.pts, unit.dts, config.clock.now());
+            debug_assert!(slot.capture <= slot.send && !complete.data.is_empty());
+        }
+        frames += 1;
+    }
+    Ok(frames)
+}
+
 /// The reader for what the file is, by its first bytes.
 fn open_units(path: &Path) -> Result<Box<dyn Units>, ReadError> {
-    let mut file = File::open(path)?;
+    // Opening a pipe would wait for whoever writes into it.
+    let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let mut file = File::options().read(true).custom_flags(nonblocking).open(path)?;
     if !file.metadata()?.is_file() {
         return Err(ReadError::format(0, "it is no ordinary file"));
     }

@@ -243,6 +243,15 @@ fn drain(path: &Path) -> Result<usize, ReadError> {
 }
 
 #[test]
+fn a_pipe_that_nobody_writes_to_is_refused_and_not_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe.mp4");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let error = open_units(&pipe).err().unwrap();
+    assert!(error.to_string().contains("no ordinary file"), "{error}");
+}
+
+#[test]
 fn files_cut_anywhere_end_or_fail_and_do_not_panic() {
     for (name, rate, args) in CLIPS {
         let clip = Clip::make(name, "0.5", rate, args);

@@ -39,9 +39,8 @@ impl Pattern {
         let frame = (number & 0xffff_ffff) as usize;
         let (luma, cb, cr) = picture.planes_mut();
         for (y, row) in luma.chunks_exact_mut(width).take(height).enumerate() {
-            draw_row(&self.tile, row, y + frame, 2 * frame);
             let start = hash((frame as u32).wrapping_mul(0x9e37_79b9) ^ y as u32) as usize % GRAIN;
-            self.add_grain(row, start);
+            self.draw_with_grain(row, y + frame, 2 * frame, start);
         }
         for y in 0..chroma_height {
             let row = y * chroma_width..(y + 1) * chroma_width;
@@ -51,23 +50,37 @@ impl Pattern {
         draw_ball(luma, width, height, frame);
     }
 
-    fn add_grain(&self, row: &mut [u8], start: usize) {
-        let mut from = start;
-        for part in row.chunks_mut(GRAIN / 4) {
-            from = if from + part.len() > GRAIN { 0 } else { from };
-            for (pixel, grain) in part.iter_mut().zip(&self.grain[from..]) {
+    /// Texture and grain in one pass: a picture is too large for the fastest cache.
+    fn draw_with_grain(&self, row: &mut [u8], tile_row: usize, offset: usize, mut grain: usize) {
+        let tile = row_of(&self.tile, tile_row);
+        let mut from = offset % TILE;
+        let mut rest = row;
+        while !rest.is_empty() {
+            let (part, after) = rest.split_at_mut((TILE - from).min(rest.len()));
+            let length = part.len();
+            grain = if grain + length > GRAIN { 0 } else { grain };
+            let texture = &tile[from..from + length];
+            for ((pixel, value), grain) in
+                part.iter_mut().zip(texture).zip(&self.grain[grain..grain + length])
+            {
                 // The texture keeps clear of both ends by more than the grain.
-                *pixel = *pixel + *grain - GRAIN_MIDDLE;
+                *pixel = *value + *grain - GRAIN_MIDDLE;
             }
-            from += part.len();
+            grain += length;
+            from = 0;
+            rest = after;
         }
     }
 }
 
+fn row_of(tile: &[u8], row: usize) -> &[u8] {
+    let start = (row % TILE) * TILE;
+    &tile[start..start + TILE]
+}
+
 /// Fills `row` with a row of `tile`, from `offset` on and round again.
 fn draw_row(tile: &[u8], row: &mut [u8], tile_row: usize, offset: usize) {
-    let start = (tile_row % TILE) * TILE;
-    let tile = &tile[start..start + TILE];
+    let tile = row_of(tile, tile_row);
     let (mut x, mut from) = (0, offset % TILE);
     while x < row.len() {
         let length = (TILE - from).min(row.len() - x);

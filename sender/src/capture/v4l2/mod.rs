@@ -22,7 +22,8 @@ pub(crate) use self::modes::format_of;
 use self::session::{Session, SessionError};
 use super::pace::sleep_until;
 use super::{
-    Capture, CaptureConfig, CaptureCounters, CaptureError, Captured, PhaseMeans, PhaseMove, StreamInfo,
+    Capture, CaptureConfig, CaptureCounters, CaptureError, Captured, Format, PhaseMeans, PhaseMove,
+    StreamInfo,
 };
 
 /// A stream without a frame for this long, and for ten periods, is started again.
@@ -80,13 +81,10 @@ impl V4l2Source {
     /// Starts the camera again, wherever it is now.
     fn restart(&mut self) -> Result<(), CaptureError> {
         let path = self.identity.locate(&self.path).ok_or_else(|| self.unplugged())?;
-        let mut session = Session::open(&path, &self.config)?;
-        if (session.info.size, session.info.format) != (self.info.size, self.info.format) {
-            return Err(CaptureError::Unsupported {
-                path,
-                wanted: format!("{} {}, as it did before", self.info.format, self.info.size),
-                possible: session.info.to_string(),
-            });
+        let mut session = Session::open(&path, &as_before(&self.config, &self.info))?;
+        if session.info != self.info {
+            tracing::warn!("camera {} came back as {}; it was {}", path.display(), session.info, self.info);
+            self.info = session.info.clone();
         }
         if path != self.path {
             tracing::info!("camera {} is at {} now", self.identity.card, path.display());
@@ -190,6 +188,13 @@ fn start(path: &Path, config: &CaptureConfig) -> Result<Session, CaptureError> {
     }
 }
 
+/// What to ask of a camera that comes back: what `config` asks for, and pixels if it delivered pixels,
+/// H.264 if it delivered that. Its size and rate may be others, as another firmware's or USB port's.
+fn as_before(config: &CaptureConfig, info: &StreamInfo) -> CaptureConfig {
+    let format = if info.is_encoded() { Some(Format::H264) } else { config.format };
+    CaptureConfig { format, pixels: !info.is_encoded(), ..config.clone() }
+}
+
 /// Whether an error means that the device is not there any more.
 fn is_gone(error: &std::io::Error) -> bool {
     let errno = error.raw_os_error().map(Errno::from_raw_os_error);
@@ -208,6 +213,21 @@ mod tests {
         let text = error.to_string();
         assert!(text.starts_with("no camera at /dev/video-none; "), "{text}");
         assert!(!text.contains('\n') && !error.is_recoverable());
+    }
+
+    #[test]
+    fn a_camera_that_comes_back_stays_with_pixels_or_h264() {
+        let config = CaptureConfig::default();
+        let info = |format| StreamInfo {
+            size: crate::capture::Size::new(640, 480),
+            rate: crate::capture::FrameRate::from_hz(30),
+            format,
+            full_range: false,
+            description: "camera".to_owned(),
+        };
+        let after_pixels = as_before(&config, &info(Format::Yuyv));
+        assert_eq!((after_pixels.format, after_pixels.pixels), (None, true));
+        assert_eq!(as_before(&config, &info(Format::H264)).format, Some(Format::H264));
     }
 
     #[test]
