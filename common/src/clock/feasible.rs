@@ -61,7 +61,7 @@ impl Region {
 
 /// The offsets at the reference instant that are allowed at `rate`: at least the first, at most the
 /// second; the first is the greater one where none is.
-pub(super) fn envelope(constraints: &[Constraint], rate: f64) -> (f64, f64) {
+fn envelope(constraints: &[Constraint], rate: f64) -> (f64, f64) {
     let (mut low, mut high) = (f64::NEG_INFINITY, f64::INFINITY);
     for c in constraints {
         let moved = rate * c.x;
@@ -69,6 +69,20 @@ pub(super) fn envelope(constraints: &[Constraint], rate: f64) -> (f64, f64) {
         high = high.min(c.high - moved);
     }
     (low, high)
+}
+
+/// Rate and offset of the line that keeps the greatest distance from all `constraints`, with a rate from
+/// `slow` to `fast`; of equally good ones that with the rate nearest to `preferred`. It exists even where
+/// the constraints contradict each other.
+pub(super) fn deepest(constraints: &[Constraint], slow: f64, fast: f64, preferred: f64) -> (f64, f64) {
+    /// Less than rounding of the timestamps.
+    const PREFERENCE: f64 = 1e-9;
+    let rate = argmax(slow, fast, |rate| {
+        let (low, high) = envelope(constraints, rate);
+        high - low - PREFERENCE * (rate - preferred).abs()
+    });
+    let (low, high) = envelope(constraints, rate);
+    (rate, f64::midpoint(low, high))
 }
 
 /// Where in `a..=b` the concave function `f` is greatest, by golden-section search.
@@ -144,6 +158,18 @@ mod tests {
         // 1000 in one second is more than 120.
         assert_eq!(Region::of(&[at(-1.0, 0.0, 10.0), at(0.0, 1_000.0, 1_010.0)], 120.0), None);
         assert_eq!(Region::of(&[], 120.0), None);
+    }
+
+    #[test]
+    fn the_deepest_line_keeps_away_from_all() {
+        let near = |(rate, offset): (f64, f64), wanted: (f64, f64)| {
+            assert!((rate - wanted.0).abs() < 0.01 && (offset - wanted.1).abs() < 0.01, "{rate} {offset}");
+        };
+        let free = [at(-4.0, 0.0, 10.0), at(0.0, 20.0, 30.0)];
+        near(deepest(&free, -120.0, 120.0, 0.0), (5.0, 25.0));
+        // Undecided without a second exchange; and the best of a contradiction.
+        near(deepest(&free[1..], -120.0, 120.0, 7.0), (7.0, 25.0));
+        near(deepest(&[at(0.0, 0.0, 10.0), at(0.0, 12.0, 30.0)], -120.0, 120.0, 7.0), (7.0, 11.0));
     }
 
     proptest! {

@@ -10,16 +10,18 @@
 //! does remove is everything beyond that: queueing in either direction, as soon as each
 //! direction was free once, whether or not in the same exchange.
 //!
-//! **What is most likely?** The rate by weighted regression, in which samples count by how near they are
-//! to the least delay; the offset at that rate as the middle between the fastest requests and the
-//! fastest answers, which for one-sided, long-tailed delays converges faster than any mean.
+//! **What is most likely?** A weighted regression, in which samples count by how near they are to the
+//! least delay, says how far back the clock has run straight, and how well its rate is known. Of these
+//! samples, the line that keeps the greatest distance from all constraints is the estimate: it lies in
+//! the middle between the fastest requests and the fastest answers. For delays that are one-sided and
+//! long-tailed it converges faster than any mean.
 //!
 //! The one assumption about the board is [`WANDER_PPB_PER_S`], how quickly its rate may change.
 
 use std::collections::VecDeque;
 
-use super::feasible::{Constraint, Region, envelope};
-use super::regression::{self, Point};
+use super::feasible::{self, Constraint, Region};
+use super::regression::{self, Line, Point};
 use super::{ClockMapping, Sample};
 use crate::time::{BoardTime, Span};
 
@@ -36,6 +38,8 @@ const MAX_SKEW_PPB: i64 = 500_000;
 /// a kelvin away from its turning point, and a small board that starts to work warms by 20 K in a minute
 /// or two.
 const WANDER_PPB_PER_S: f64 = 50.0;
+/// How quickly it usually does; for the estimate, not for the bound.
+const LIKELY_WANDER_PPB_PER_S: f64 = 20.0;
 /// Standard errors of a fitted rate that are taken for certain.
 const RATE_SIGMAS: f64 = 4.0;
 /// Samples in the fit before its standard error means anything.
@@ -167,9 +171,9 @@ impl Filter {
         self.estimate.map(|e| e.delay)
     }
 
-    /// After how long without a sample the bound has grown by a thirty-second of what it is at best.
+    /// After how long without a sample the bound has grown by a 128th of what it is at best.
     pub(super) fn patience(&self) -> Option<Span> {
-        self.estimate.map(|e| (e.path_bound / 32).mul_div(1_000_000_000, self.growth(&e)))
+        self.estimate.map(|e| (e.path_bound / 128).mul_div(1_000_000_000, self.growth(&e)))
     }
 
     fn growth(&self, estimate: &Estimate) -> i64 {
@@ -209,33 +213,32 @@ impl Filter {
     fn solve(&mut self) {
         self.estimate = None;
         let Some(&newest) = self.samples.back() else { return };
-        let all: Vec<Constraint> = self.samples.iter().map(|s| constraint(s, &newest)).collect();
+        let all: Vec<Constraint> =
+            self.samples.iter().map(|s| constraint(s, &newest, WANDER_PPB_PER_S)).collect();
         let (usual, widest) = (to_float(UNKNOWN_SKEW_PPB), to_float(MAX_SKEW_PPB));
         let whole = Region::of(&all, usual).or_else(|| Region::of(&all, widest)).map(|region| (0, region));
         let Some((first, region)) = whole.or_else(|| longest_suffix(&all, widest)) else { return };
         self.samples.drain(..first);
-        self.estimate = Some(self.estimate(&newest, &all[first..], region));
+        self.estimate = Some(self.estimate(&newest, region));
     }
 
-    fn estimate(&self, newest: &Sample, constraints: &[Constraint], region: Region) -> Estimate {
+    fn estimate(&self, newest: &Sample, region: Region) -> Estimate {
         let delay = self.samples.iter().map(|s| s.delay).min().unwrap_or(newest.delay);
         let points: Vec<Point> = self.samples.iter().map(|s| point(s, newest, delay)).collect();
         let line = regression::fit(&points);
-        let rate = line.map_or(0.0, |line| line.rate).clamp(region.slow, region.fast);
-        let (low, high) = envelope(constraints, rate);
-        let offset = f64::midpoint(low, high).clamp(region.low, region.high);
+        let (fitted, fitted_bound) = (line.rate, fitted_bound(&line, &points));
+        let straight = self.samples.iter().skip(points.len() - line.used);
+        let likely: Vec<_> = straight.map(|s| constraint(s, newest, LIKELY_WANDER_PPB_PER_S)).collect();
+        let (rate, offset) = feasible::deepest(&likely, region.slow, region.fast, fitted);
+        let offset = offset.clamp(region.low, region.high);
         let strict = (region.fast - rate).max(rate - region.slow);
-        let fitted = line.filter(|line| line.used >= FIT_SAMPLES).map_or(f64::INFINITY, |line| {
-            let span = -points[points.len() - line.used].x;
-            RATE_SIGMAS * line.rate_error + WANDER_PPB_PER_S * span / 2.0
-        });
         Estimate {
             correction: Span::from_nanos(to_int(offset)),
             // One more for the rounding of the estimate.
             path_bound: Span::from_nanos(to_int((region.high - offset).max(offset - region.low).ceil()) + 1),
             root: self.samples.iter().map(|s| s.root).max().unwrap_or(newest.root),
             rate_ppb: to_int(rate),
-            rate_bound_ppb: to_int(strict.min(fitted).ceil()) + 1,
+            rate_bound_ppb: to_int(strict.min((rate - fitted).abs() + fitted_bound).ceil()) + 1,
             delay,
         }
     }
@@ -270,11 +273,18 @@ fn longest_suffix(constraints: &[Constraint], max_rate: f64) -> Option<(usize, R
 
 /// How far a rate that wanders takes the clock from a straight line in `age`.
 fn wander(age: Span) -> Span {
-    Span::from_nanos(to_int(wander_ns(age.as_secs_f64())))
+    let seconds = age.as_secs_f64();
+    Span::from_nanos(to_int(WANDER_PPB_PER_S * seconds * seconds / 2.0))
 }
 
-fn wander_ns(seconds: f64) -> f64 {
-    WANDER_PPB_PER_S * seconds * seconds / 2.0
+/// Bound on the error of a fitted rate at the newest of `points`; none for so few that their scatter means
+/// nothing.
+fn fitted_bound(line: &Line, points: &[Point]) -> f64 {
+    if line.used < FIT_SAMPLES {
+        return f64::INFINITY;
+    }
+    let span = -points[points.len() - line.used].x;
+    RATE_SIGMAS * line.rate_error + WANDER_PPB_PER_S * span / 2.0
 }
 
 /// Position of `sample` from `newest`: seconds, and the offset's change in ns.
@@ -283,9 +293,10 @@ fn relative(sample: &Sample, newest: &Sample) -> (f64, f64) {
     (elapsed.as_secs_f64(), to_float(((sample.utc - newest.utc) - elapsed).as_nanos()))
 }
 
-fn constraint(sample: &Sample, newest: &Sample) -> Constraint {
+/// What `sample` says of the clock at `newest` if the rate changes by at most `wander` ppb a second.
+fn constraint(sample: &Sample, newest: &Sample, wander: f64) -> Constraint {
     let (x, y) = relative(sample, newest);
-    let half = to_float(sample.path_bound().as_nanos()) + wander_ns(x);
+    let half = to_float(sample.path_bound().as_nanos()) + wander * x * x / 2.0;
     Constraint { x, low: y - half, high: y + half }
 }
 

@@ -37,23 +37,23 @@ pub(super) struct Line {
     pub(super) used: usize,
 }
 
-/// Fits `points`, oldest first; `None` without points.
-pub(super) fn fit(points: &[Point]) -> Option<Line> {
+/// Fits `points`, oldest first. Without points it is the prior.
+pub(super) fn fit(points: &[Point]) -> Line {
     let mut points = points;
     loop {
-        let line = fit_all(points)?;
+        let line = fit_all(points);
         if points.len() < MIN_RUNS_SAMPLES || is_straight(points, &line) {
-            return Some(line);
+            return line;
         }
         points = &points[points.len().div_ceil(8)..];
     }
 }
 
-fn fit_all(points: &[Point]) -> Option<Line> {
+fn fit_all(points: &[Point]) -> Line {
     let weight = |p: &Point| p.sigma.powi(-2);
     let total: f64 = points.iter().map(weight).sum();
-    if points.is_empty() || !total.is_normal() {
-        return None;
+    if !total.is_normal() {
+        return Line { rate: 0.0, rate_error: PRIOR_RATE, offset: 0.0, used: points.len() };
     }
     let mean = |of: fn(&Point) -> f64| points.iter().map(|p| weight(p) * of(p)).sum::<f64>() / total;
     let (x, y) = (mean(|p| p.x), mean(|p| p.y));
@@ -66,7 +66,7 @@ fn fit_all(points: &[Point]) -> Option<Line> {
     // Never better than the samples' own expectation: a lucky few must not pass for precise.
     #[expect(clippy::cast_precision_loss, reason = "a few dozen samples")]
     let scatter = (chi2 / points.len().saturating_sub(2).max(1) as f64).max(1.0);
-    Some(Line { rate, rate_error: (scatter / information).sqrt(), offset, used: points.len() })
+    Line { rate, rate_error: (scatter / information).sqrt(), offset, used: points.len() }
 }
 
 /// The runs test of Wald and Wolfowitz on the residuals' signs, one-sided at 5 %: too few runs mean that
@@ -99,7 +99,7 @@ mod tests {
 
     #[test]
     fn a_long_line_replaces_the_prior() {
-        let found = fit(&line(60, 40_000.0, 200.0)).unwrap();
+        let found = fit(&line(60, 40_000.0, 200.0));
         assert!((found.rate - 40_000.0).abs() < 3.0 * found.rate_error, "{found:?}");
         assert!(found.rate_error < 20.0 && found.used == 60, "{found:?}");
         assert!((found.offset - 500.0).abs() < 300.0, "{found:?}");
@@ -109,16 +109,17 @@ mod tests {
     fn two_samples_hardly_move_the_prior() {
         let noisy =
             [Point { x: -0.5, y: 0.0, sigma: 100_000.0 }, Point { x: 0.0, y: 50_000.0, sigma: 100_000.0 }];
-        let found = fit(&noisy).unwrap();
+        let found = fit(&noisy);
         assert!(found.rate.abs() < 5_000.0 && found.rate_error > 25_000.0, "{found:?}");
-        assert_eq!(fit(&[]), None);
+        let prior = fit(&[]);
+        assert_eq!((prior.rate, prior.rate_error, prior.used), (0.0, PRIOR_RATE, 0));
     }
 
     #[test]
     fn long_delays_weigh_less() {
         let mut points = line(30, 0.0, 100.0);
         points[29] = Point { y: 5_000_000.0, sigma: 5_000_000.0, ..points[29] };
-        let found = fit(&points).unwrap();
+        let found = fit(&points);
         assert!(found.rate.abs() < 100.0, "{found:?}");
     }
 
@@ -128,7 +129,7 @@ mod tests {
         for p in &mut points[..30] {
             p.y += 20_000.0 * (p.x + 30.0);
         }
-        let found = fit(&points).unwrap();
+        let found = fit(&points);
         assert!(found.used < 40, "{found:?}");
         assert!(found.rate.abs() < 2_000.0, "{found:?}");
     }

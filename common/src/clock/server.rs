@@ -20,6 +20,9 @@ const SEARCH_POLL: Span = Span::from_secs(4);
 const RATE_POLL: (Span, Span) = (Span::from_secs(4), Span::from_secs(1024));
 /// The shortest interval to a server near by, once settled.
 const NEAR_POLL: Span = Span::from_secs(1);
+/// A server farther away than this, there and back, is likely somebody else's: it is not asked more often
+/// than need be.
+const FAR: Span = Span::from_millis(10);
 /// Requests whose answers are still awaited; a long path has more than one under way.
 const OUTSTANDING: usize = 4;
 /// An answer later than this is useless.
@@ -259,7 +262,8 @@ impl Server {
     /// The interval may grow until the bound's growth meanwhile matters beside the path's own bound: a
     /// near server is asked more often than a far one, and more often while the skew is unknown.
     fn longest_poll(&self) -> Span {
-        self.filter.patience().map_or(self.max_poll, |patience| patience.max(NEAR_POLL))
+        let is_near = self.filter.delay().is_some_and(|delay| delay < FAR);
+        self.filter.patience().filter(|_| is_near).map_or(self.max_poll, |patience| patience.max(NEAR_POLL))
     }
 }
 

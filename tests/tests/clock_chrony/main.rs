@@ -1,0 +1,111 @@
+//! The sender's NTP client beside the real chrony: as its server, and as another client of the same
+//! server through the same network.
+//!
+//! ```text
+//! cargo test -p framelock-tests --test clock_chrony -- --nocapture
+//! ```
+//!
+//! Needs `chronyd` and `chronyc`. No clock of this machine is touched.
+#![expect(clippy::unwrap_used, reason = "a test: helpers may fail and say so")]
+
+mod chronyd;
+mod figures;
+mod ours;
+mod relay;
+
+use std::time::Duration;
+
+use chronyd::{Client, Server};
+use figures::Figures;
+use framelock_common::time::Span;
+use ours::Ours;
+use relay::{Delay, Network, Relay, WrongClock};
+
+/// From one comparison with the truth to the next.
+const INTERVAL: Duration = Duration::from_millis(250);
+/// Each network is met by three pairs of clients at the same time.
+const SEEDS: [u64; 3] = [1, 2, 3];
+
+/// chronyd serves this machine's clock, our client asks it over loopback, and this machine's clock is the
+/// truth.
+#[test]
+fn close_to_the_chronyd_that_it_asks() {
+    let server = Server::start();
+    let ours = Ours::start(server.port());
+    ours.wait_until_synchronized();
+    let mut figures = Figures::default();
+    for _ in 0..120 {
+        std::thread::sleep(INTERVAL);
+        figures.add(ours.error(&WrongClock::NONE));
+    }
+    println!("{}\n{}", Figures::HEADING, figures.line("chronyd on loopback", "ours"));
+    assert_eq!(figures.coverage(), 1.0, "outside the bound");
+    assert!(figures.percentile(95) <= Span::from_micros(50), "p95 {}", figures.percentile(95));
+}
+
+/// Ours and `chronyd -x` ask the same chronyd through a relay that delays both alike, request by request,
+/// and makes the server's clock one that is off, drifts and wanders.
+#[test]
+fn no_worse_than_chrony_through_the_same_network() {
+    let exponential = |base_us, mean_us| Delay { base_us, mean_us, tail_percent: 0, tail_us: 0, loss: 0 };
+    let wifi = Delay { tail_percent: 10, tail_us: 20_000, ..exponential(1_000, 500) };
+    let lan = |base_us| Delay { tail_percent: 1, tail_us: 1_000, ..exponential(base_us, 25) };
+    let scenarios = [
+        ("LAN 0.2 ms", Network { up: lan(75), down: lan(75) }),
+        ("Wi-Fi 3 ms, tails 20 ms", Network { up: wifi, down: wifi }),
+        ("Wi-Fi, 30 % loss", Network { up: Delay { loss: 30, ..wifi }, down: Delay { loss: 30, ..wifi } }),
+    ];
+    let server = Server::start();
+    let port = server.port();
+    let results = std::thread::scope(|scope| {
+        let running = scenarios.map(|(name, network)| {
+            (name, SEEDS.map(|seed| scope.spawn(move || compare(port, network, seed))))
+        });
+        running.map(|(name, runs)| {
+            let runs = runs.map(|run| run.join().unwrap());
+            (name, runs.into_iter().reduce(|a, b| a.join(b)).unwrap())
+        })
+    });
+    println!("{}", Figures::HEADING);
+    for (name, Pair { ours, chrony }) in &results {
+        println!("{}\n{}", ours.line(name, "ours"), chrony.line(name, "chronyd -x"));
+    }
+    for (name, Pair { ours, chrony }) in &results {
+        assert!(ours.coverage() >= 0.99, "{name}: outside the bound");
+        let (ours, chrony) = (ours.percentile(99), chrony.percentile(99));
+        assert!(ours <= chrony, "{name}: p99 {ours}, chrony {chrony}");
+    }
+}
+
+/// The two clients of one relay.
+#[derive(Default)]
+struct Pair {
+    ours: Figures,
+    chrony: Figures,
+}
+
+impl Pair {
+    fn join(self, other: Self) -> Self {
+        Self { ours: self.ours.join(other.ours), chrony: self.chrony.join(other.chrony) }
+    }
+}
+
+fn compare(server: u16, network: Network, seed: u64) -> Pair {
+    let clock = WrongClock::start(Span::from_millis(80), 30_000, 1_000);
+    let relay = Relay::start(server, network, clock, seed);
+    let [to_ours, to_chrony] = relay.ports();
+    let ours = Ours::start(to_ours);
+    let chrony = Client::start(to_chrony);
+    ours.wait_until_synchronized();
+    chrony.wait_until_synchronized();
+    // Both have settled then: chrony's longest regression has begun, our burst is over.
+    std::thread::sleep(Duration::from_secs(20));
+    let mut pair = Pair::default();
+    for _ in 0..240 {
+        std::thread::sleep(INTERVAL);
+        pair.ours.add(ours.error(&clock));
+        pair.chrony.add(chrony.error(&clock));
+    }
+    [pair.ours.requests, pair.chrony.requests] = relay.requests();
+    pair
+}
