@@ -241,16 +241,16 @@ impl Aggregator {
         self.shared.lock().status.clone()
     }
 
-    /// The NTP service, if there is one.
-    #[must_use]
-    pub const fn ntp(&self) -> Option<&NtpService> {
-        self.ntp.as_ref()
-    }
-
     /// What arrived and was thrown away because it belongs to no camera; renewed with [`Self::status`].
     #[must_use]
     pub fn strangers(&self) -> PortCounters {
         self.shared.lock().strangers
+    }
+
+    /// The NTP service, if there is one.
+    #[must_use]
+    pub const fn ntp(&self) -> Option<&NtpService> {
+        self.ntp.as_ref()
     }
 
     /// What went through the packet queue: `dropped` counts packets that a slow consumer missed.

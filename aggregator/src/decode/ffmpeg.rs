@@ -4,11 +4,12 @@ use ffmpeg_the_third as ffmpeg;
 
 use ffmpeg::codec::{self, threading};
 use ffmpeg::format::Pixel;
-use ffmpeg::{Packet, decoder, frame};
+use ffmpeg::{Dictionary, Packet, decoder, frame};
 
 use super::picture::{Plane, picture};
 use super::{DecodeError, Decoder};
 use crate::deliver::Picture;
+use crate::source::MAX_MACROBLOCKS;
 
 /// A libavcodec H.264 decoder of one stream.
 pub(super) struct FfmpegDecoder {
@@ -25,7 +26,11 @@ impl FfmpegDecoder {
         // Frame threads would hold every picture back by one frame each.
         context
             .set_threading(threading::Config { count: 1, ..threading::Config::kind(threading::Type::Slice) });
-        let decoder = context.decoder().open().and_then(decoder::Opened::video).map_err(open)?;
+        let mut options = Dictionary::new();
+        // What is larger has been refused before; this holds whatever a stream declares.
+        options.set("max_pixels", (MAX_MACROBLOCKS * 256).to_string());
+        let opened = context.decoder().open_as_with(codec, options);
+        let decoder = opened.and_then(decoder::Opened::video).map_err(open)?;
         Ok(Self { decoder })
     }
 

@@ -101,6 +101,45 @@ fn a_slow_decoder_skips_to_a_key_frame_and_holds_nobody_up() {
     assert!(frames.iter().all(|frame| frame.picture.get().is_some()));
 }
 
+#[test]
+fn a_slow_decoder_goes_on_with_the_newest_key_frame() {
+    let (go, wait) = mpsc::channel();
+    let mut worker = DecodeWorker::start(0, Box::new(Slow(wait)), Box::new(|_| {})).unwrap();
+    let frames: Vec<_> = (0..100).map(|n| frame(n, n % 40 == 0, Vec::new())).collect();
+    for frame in &frames {
+        worker.submit(frame.clone());
+    }
+    drop(go);
+    drop(worker);
+    let shown: Vec<_> = (0..100).filter(|n| frames[*n].decoded().is_some()).collect();
+    // The one at work if the thread was that quick, and what waits from the last key frame on.
+    let newest: Vec<_> = (80..88).collect();
+    assert!(shown == newest || shown.strip_prefix(&[0]) == Some(&newest[..]), "{shown:?}");
+    assert!(frames.iter().all(|frame| frame.picture.get().is_some()), "none is left waiting");
+}
+
+/// A stand-in for a decoder with a bug.
+struct Panics;
+
+impl Decoder for Panics {
+    fn decode(&mut self, _: &[u8], _: i64, _: &mut Vec<(i64, Picture)>) -> Result<(), DecodeError> {
+        panic!("asked to");
+    }
+
+    fn flush(&mut self, _out: &mut Vec<(i64, Picture)>) {}
+}
+
+#[test]
+fn a_decoder_that_panics_leaves_no_frame_waiting() {
+    let mut worker = DecodeWorker::start(0, Box::new(Panics), Box::new(|_| {})).unwrap();
+    let frames: Vec<_> = (0..20).map(|n| frame(n, n == 0, Vec::new())).collect();
+    for frame in &frames {
+        worker.submit(frame.clone());
+    }
+    drop(worker);
+    assert!(frames[1..].iter().all(|frame| frame.picture.get() == Some(&Decoded::Failed)));
+}
+
 #[cfg(feature = "ffmpeg")]
 mod real {
     use std::process::Command;

@@ -1,16 +1,16 @@
 //! One decoding thread per camera, fed in decoding order through a bounded queue.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use super::{DecodeError, Decoder};
 use crate::deliver::{Decoded, Frame, Picture};
 
 /// Frames that may wait for the decoder. When it cannot keep up the newest are marked failed, and
-/// so are all until the next key frame: what comes after a skipped frame cannot be shown.
+/// so are all until the next key frame: what comes after a skipped frame cannot be shown. A key frame
+/// takes the place of all that still waits: the decoder goes on with the newest.
 const QUEUE: usize = 8;
 /// Frames whose picture is still inside the decoder; more than it can hold back (16) were lost in it.
 const MAX_PENDING: usize = 17;
@@ -49,7 +49,7 @@ pub type Notify = Box<dyn Fn(bool) + Send>;
 /// The decoding thread of one camera. Dropping it ends the thread after what is queued.
 #[derive(Debug)]
 pub struct DecodeWorker {
-    queue: Option<SyncSender<Arc<Frame>>>,
+    inbox: Arc<Inbox>,
     skipping: bool,
     stats: Arc<DecodeStats>,
     thread: Option<JoinHandle<()>>,
@@ -61,7 +61,8 @@ impl DecodeWorker {
     /// # Errors
     /// When the system gives no thread.
     pub fn start(camera: usize, decoder: Box<dyn Decoder>, notify: Notify) -> Result<Self, DecodeError> {
-        let (queue, frames) = sync_channel(QUEUE);
+        let inbox = Arc::new(Inbox::default());
+        let frames = inbox.clone();
         let stats = Arc::new(DecodeStats::default());
         let worker =
             Worker { decoder, notify, pending: VecDeque::new(), stats: stats.clone(), broken: false };
@@ -69,7 +70,7 @@ impl DecodeWorker {
             .name(format!("decode-{camera}"))
             .spawn(move || worker.run(&frames))
             .map_err(|error| DecodeError::Open(error.to_string()))?;
-        Ok(Self { queue: Some(queue), skipping: false, stats, thread: Some(thread) })
+        Ok(Self { inbox, skipping: false, stats, thread: Some(thread) })
     }
 
     /// Hands over the next frame in decoding order; never waits.
@@ -77,13 +78,16 @@ impl DecodeWorker {
         if frame.key {
             self.skipping = false;
         }
-        let Some(queue) = self.queue.as_ref().filter(|_| !self.skipping) else {
+        let mut waiting = self.inbox.lock();
+        if waiting.frames.len() >= QUEUE && frame.key {
+            waiting.frames.drain(..).for_each(|old| self.skip(&old));
+        }
+        self.skipping |= waiting.ended || waiting.frames.len() >= QUEUE;
+        if self.skipping {
             self.skip(&frame);
-            return;
-        };
-        if let Err(TrySendError::Full(frame) | TrySendError::Disconnected(frame)) = queue.try_send(frame) {
-            self.skipping = true;
-            self.skip(&frame);
+        } else {
+            waiting.frames.push_back(frame);
+            self.inbox.changed.notify_one();
         }
     }
 
@@ -101,11 +105,56 @@ impl DecodeWorker {
 
 impl Drop for DecodeWorker {
     fn drop(&mut self) {
-        self.queue = None;
+        self.inbox.end();
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
             tracing::error!("a decoding thread panicked");
+        }
+    }
+}
+
+/// Frames on their way to the thread.
+#[derive(Debug, Default)]
+struct Inbox {
+    waiting: Mutex<Waiting>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    frames: VecDeque<Arc<Frame>>,
+    /// Nothing more comes, or nobody takes it any more.
+    ended: bool,
+}
+
+impl Inbox {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn end(&self) {
+        self.lock().ended = true;
+        self.changed.notify_one();
+    }
+
+    /// Waits for the next frame; `None` at the end.
+    fn next(&self) -> Option<Arc<Frame>> {
+        let idle = |waiting: &mut Waiting| waiting.frames.is_empty() && !waiting.ended;
+        let waiting = self.changed.wait_while(self.lock(), idle);
+        waiting.unwrap_or_else(PoisonError::into_inner).frames.pop_front()
+    }
+}
+
+/// Takes nothing more once the thread is gone, and lets nobody wait for what it did not get to, even if the
+/// decoder panicked.
+struct EndGuard<'a>(&'a Inbox);
+
+impl Drop for EndGuard<'_> {
+    fn drop(&mut self) {
+        self.0.end();
+        for frame in self.0.lock().frames.drain(..) {
+            let _ = frame.picture.set(Decoded::Failed);
         }
     }
 }
@@ -121,9 +170,10 @@ struct Worker {
 }
 
 impl Worker {
-    fn run(mut self, frames: &Receiver<Arc<Frame>>) {
+    fn run(mut self, inbox: &Inbox) {
+        let _end = EndGuard(inbox);
         let mut out = Vec::new();
-        while let Ok(frame) = frames.recv() {
+        while let Some(frame) = inbox.next() {
             self.handle(frame, &mut out);
         }
         self.decoder.flush(&mut out);

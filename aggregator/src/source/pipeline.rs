@@ -12,6 +12,10 @@ use super::unit::{AccessUnit, UnitEvent};
 use crate::deliver::{Frame, FrameType};
 use crate::timestamp::{FrameTiming, HostClock, Mapper};
 
+/// The largest picture taken, in macroblocks: that of level 5.2, such as 4096x2304 (ITU-T H.264 table A-1).
+/// A few bytes can declare a larger one, for which a decoder would take gigabytes.
+pub(crate) const MAX_MACROBLOCKS: u32 = 36_864;
+
 /// What comes out of a stream.
 #[derive(Clone, Debug)]
 pub enum StreamOutput {
@@ -61,6 +65,7 @@ pub(super) struct FramePipeline {
     reorder_declared: bool,
     stats: FrameStats,
     released: Vec<(MediaTime, Arc<Frame>)>,
+    refused_size: bool,
 }
 
 impl FramePipeline {
@@ -98,15 +103,19 @@ impl FramePipeline {
             self.gate.hole();
             return;
         };
+        let unreadable = self.inspector.bad_parameter_sets();
         let info = self.inspector.inspect(&unit.data);
         if info.frame_type.is_none() && unit.complete {
             self.stats.empty += 1;
             return;
         }
+        // A decoder may read what we cannot, and take a size from it that nobody looked at.
+        let readable = self.inspector.bad_parameter_sets() == unreadable;
+        let whole = unit.complete && readable && !self.is_too_large(&info);
         let stamped = self.mapper.map(&timing(&unit, &info), sink.host);
         // A key frame whose parameter sets never came is no place to start.
         let decodable = info.key && info.sps.is_some();
-        match self.gate.judge(unit.complete, decodable) {
+        match self.gate.judge(whole, decodable) {
             Verdict::BeforeFirstKey => self.stats.before_key += 1,
             Verdict::Damaged => {
                 self.stats.damaged += 1;
@@ -136,6 +145,20 @@ impl FramePipeline {
                 self.present(presentation, decode, frame, &info, sink.out);
             }
         }
+    }
+
+    /// Whether the picture is larger than we decode; said once.
+    fn is_too_large(&mut self, info: &AccessUnitInfo) -> bool {
+        let Some(sps) = info.sps.filter(|sps| sps.macroblocks > MAX_MACROBLOCKS) else { return false };
+        if !std::mem::replace(&mut self.refused_size, true) {
+            let (width, height) = (sps.width, sps.height);
+            tracing::warn!(
+                width,
+                height,
+                "pictures larger than 4096x2304 are not taken; set the camera to a smaller size"
+            );
+        }
+        true
     }
 
     fn present(

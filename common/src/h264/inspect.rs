@@ -59,6 +59,8 @@ pub struct SpsInfo {
     pub width: u32,
     /// Height in pixels after cropping, 1 to 16,880.
     pub height: u32,
+    /// Size in macroblocks of 16x16 pixels as coded, before cropping: what a decoder has to hold.
+    pub macroblocks: u32,
     /// Frames that may precede one in decoding order and follow it in output order (0 to 16);
     /// `None` where the stream does not say, and a decoder must then assume the worst.
     pub reorder_frames: Option<u32>,
@@ -214,6 +216,9 @@ fn parse_sps(nal: &[u8]) -> Option<(u8, SpsInfo)> {
     if !possible.contains(&width) || !possible.contains(&height) {
         return None;
     }
+    let fields = if sps.frame_mbs_flags == h264_reader::nal::sps::FrameMbsFlags::Frames { 1 } else { 2 };
+    let map_units = sps.pic_width_in_mbs().checked_mul(sps.pic_height_in_map_units())?;
+    let macroblocks = map_units.checked_mul(fields)?;
     let vui = sps.vui_parameters.as_ref();
     let reorder_frames = vui
         .and_then(|vui| vui.bitstream_restrictions.as_ref())
@@ -232,7 +237,7 @@ fn parse_sps(nal: &[u8]) -> Option<(u8, SpsInfo)> {
         let sane = num > 0 && den > 0 && num / den <= MAX_FRAME_RATE;
         sane.then(|| FrameRate::reduced(num, den))
     });
-    Some((sps.seq_parameter_set_id.id(), SpsInfo { width, height, reorder_frames, frame_rate }))
+    Some((sps.seq_parameter_set_id.id(), SpsInfo { width, height, macroblocks, reorder_frames, frame_rate }))
 }
 
 impl FrameRate {
@@ -271,7 +276,7 @@ mod tests {
         assert!(info.key && info.parameter_sets && !info.delimiter);
         assert_eq!(info.frame_type, Some(FrameType::I));
         let sps = info.sps.expect("the SPS is readable");
-        assert_eq!((sps.width, sps.height), (640, 480));
+        assert_eq!((sps.width, sps.height, sps.macroblocks), (640, 480, 40 * 30));
         assert_eq!(sps.frame_rate, Some(FrameRate { num: 30, den: 1 }));
         assert_eq!(sps.reorder_frames, Some(0));
     }

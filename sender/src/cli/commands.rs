@@ -182,12 +182,13 @@ mod tests {
             state: "synchronized",
             samples: 8,
             system_state: "synchronized",
-            system_uncertainty_ns: Some(5_000_000),
+            system_uncertainty_ns: Some(50_000),
         };
         assert_eq!(
             for_people(&found),
             "synchronized after 8 answers\nthe system clock is ahead by 2.0ms, within 300.0us\n\
-             round trip 400.0us, stratum 3\nthe kernel calls the system clock synchronized within 5.0ms\n"
+             round trip 400.0us, stratum 3\n\
+             the kernel calls the system clock synchronized within 50.0us\n"
         );
         (found.offset_ns, found.uncertainty_ns, found.delay_ns, found.stratum) = (None, None, None, None);
         (found.state, found.samples) = ("unsynchronized", 1);

@@ -108,6 +108,7 @@ mod tests {
         let (_, utc) = watch::channel(None);
         let clock = BoardClock::real();
         let shared = Shared {
+            phase: None,
             clock,
             utc,
             counters: std::sync::Arc::default(),

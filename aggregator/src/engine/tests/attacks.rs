@@ -226,12 +226,36 @@ fn absurd_reports_into_a_running_stream_change_nothing() {
 
 #[test]
 fn a_picture_too_large_to_decode_is_not_called_good() {
-    let mut configs = three(Transport::RtpH264);
-    configs[0].blocks = (1_024, 1_024);
-    let mut sim = Sim::with_boards(configs, 45);
-    sim.run_until(secs(4));
-    assert_eq!(sim.count(0, 0, FrameStatus::Okay), 0);
-    for camera in 1..3 {
-        assert!(check_frames(&sim, camera, camera) > 100);
+    // The last is more than any level allows, which the inspector calls unreadable.
+    for (blocks, taken) in
+        [((256, 144), true), ((256, 145), false), ((512, 272), false), ((1_024, 1_024), false)]
+    {
+        let mut configs = three(Transport::RtpH264);
+        configs[0].blocks = blocks;
+        let mut sim = Sim::with_boards(configs, 45);
+        sim.run_until(secs(4));
+        assert_eq!(sim.count(0, 0, FrameStatus::Okay) > 100, taken, "{blocks:?}");
+        assert_eq!(sim.good.first().is_some_and(|good| !good.is_empty()), taken, "{blocks:?}");
+        for camera in 1..3 {
+            assert!(check_frames(&sim, camera, camera) > 100);
+        }
     }
+}
+
+#[test]
+fn a_size_that_grows_in_the_middle_of_a_stream_is_looked_at_again() {
+    let mut sim = Sim::with_boards(three(Transport::RtpTs), 46);
+    sim.run_until(secs(3));
+    for blocks in [(1_024, 1_024), (512, 272)] {
+        sim.boards[0].config.blocks = blocks;
+        // Until the next key frame the old pictures go on.
+        pass(&mut sim, Span::from_millis(2_100));
+        let before = sim.good[0].len();
+        pass(&mut sim, secs(2));
+        assert_eq!(sim.good[0].len(), before, "{blocks:?}");
+    }
+    sim.boards[0].config.blocks = (80, 45);
+    pass(&mut sim, secs(4));
+    let last = sim.good[0].last().unwrap();
+    assert_eq!((last.width, last.height), (Some(1_280), Some(720)));
 }

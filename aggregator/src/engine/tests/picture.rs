@@ -40,8 +40,18 @@ pub(super) fn access_unit(kind: Kind, (width, height): (u32, u32), number: u64, 
     let mut unit = Vec::new();
     if kind == Kind::Key {
         let mut sps = Bits::default();
-        // Main profile, level 3; POC type 2 for no reordering is not used, so that B pictures are legal.
-        sps.u(77, 8).u(0, 8).u(30, 8).ue(0).ue(0).ue(0).ue(0).ue(2).u(0, 1).ue(width - 1).ue(height - 1);
+        // Main profile, level 3 or the highest; POC type 2 for no reordering is not used, so that B pictures are legal.
+        sps.u(77, 8)
+            .u(0, 8)
+            .u(if width * height > 1_620 { 62 } else { 30 }, 8)
+            .ue(0)
+            .ue(0)
+            .ue(0)
+            .ue(0)
+            .ue(2)
+            .u(0, 1)
+            .ue(width - 1)
+            .ue(height - 1);
         sps.u(1, 1).u(1, 1).u(0, 1).u(0, 1);
         unit.extend(sps.nal(0x67, &[]));
         let mut pps = Bits::default();
