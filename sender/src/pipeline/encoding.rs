@@ -114,7 +114,6 @@ mod tests {
             counters: std::sync::Arc::default(),
             force_key: std::sync::Arc::default(),
             stop: std::sync::Arc::default(),
-            phase: None,
         };
         let (sender, mut frames) = mpsc::channel(1);
         let outlet = Outlet::new(sender, shared.clone(), None);
