@@ -57,16 +57,20 @@ fn no_worse_than_chrony_through_the_same_network() {
     ];
     let server = Server::start();
     let port = server.port();
+    println!("{}", Figures::HEADING);
     let results = std::thread::scope(|scope| {
         let running = scenarios.map(|(name, network)| {
             (name, SEEDS.map(|seed| scope.spawn(move || compare(port, network, seed))))
         });
         running.map(|(name, runs)| {
             let runs = runs.map(|run| run.join().unwrap());
+            for (Pair { ours, chrony }, seed) in runs.iter().zip(SEEDS) {
+                let network = format!("{name}, {seed}");
+                println!("{}\n{}", ours.line(&network, "ours"), chrony.line(&network, "chronyd -x"));
+            }
             (name, runs.into_iter().reduce(|a, b| a.join(b)).unwrap())
         })
     });
-    println!("{}", Figures::HEADING);
     for (name, Pair { ours, chrony }) in &results {
         println!("{}\n{}", ours.line(name, "ours"), chrony.line(name, "chronyd -x"));
     }
