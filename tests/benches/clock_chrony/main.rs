@@ -2,11 +2,16 @@
 //! server through the same network.
 //!
 //! ```text
-//! cargo test -p framelock-tests --test clock_chrony -- --nocapture
+//! cargo bench -p framelock-tests --bench clock_chrony
 //! ```
 //!
-//! Needs `chronyd` and `chronyc`. No clock of this machine is touched.
-#![expect(clippy::unwrap_used, reason = "a test: helpers may fail and say so")]
+//! Needs `chronyd` and `chronyc`. No clock of this machine is touched. Fails only where the truth leaves our
+//! bound: how the two compare depends on what else the machine does, so that is printed.
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a bench: its helpers may fail and say so, its table is for people"
+)]
 
 mod chronyd;
 mod figures;
@@ -26,9 +31,13 @@ const INTERVAL: Duration = Duration::from_millis(250);
 /// Each network is met by three pairs of clients at the same time.
 const SEEDS: [u64; 3] = [1, 2, 3];
 
+fn main() {
+    close_to_the_chronyd_that_it_asks();
+    beside_chrony_through_the_same_network();
+}
+
 /// chronyd serves this machine's clock, our client asks it over loopback, and this machine's clock is the
 /// truth.
-#[test]
 fn close_to_the_chronyd_that_it_asks() {
     let server = Server::start();
     let ours = Ours::start(server.port());
@@ -39,14 +48,13 @@ fn close_to_the_chronyd_that_it_asks() {
         figures.add(ours.error(&WrongClock::NONE));
     }
     println!("{}\n{}", Figures::HEADING, figures.line("chronyd on loopback", "ours"));
+    println!("p95 {}, aim 50 us", figures.percentile(95));
     assert_eq!(figures.coverage(), 1.0, "outside the bound");
-    assert!(figures.percentile(95) <= Span::from_micros(50), "p95 {}", figures.percentile(95));
 }
 
 /// Ours and `chronyd -x` ask the same chronyd through a relay that delays both alike, request by request,
 /// and makes the server's clock one that is off, drifts and wanders.
-#[test]
-fn no_worse_than_chrony_through_the_same_network() {
+fn beside_chrony_through_the_same_network() {
     let exponential = |base_us, mean_us| Delay { base_us, mean_us, tail_percent: 0, tail_us: 0, loss: 0 };
     let wifi = Delay { tail_percent: 10, tail_us: 20_000, ..exponential(1_000, 500) };
     let lan = |base_us| Delay { tail_percent: 1, tail_us: 1_000, ..exponential(base_us, 25) };
@@ -77,7 +85,8 @@ fn no_worse_than_chrony_through_the_same_network() {
     for (name, Pair { ours, chrony }) in &results {
         assert!(ours.coverage() >= 0.99, "{name}: outside the bound");
         let (ours, chrony) = (ours.percentile(99), chrony.percentile(99));
-        assert!(ours <= chrony, "{name}: p99 {ours}, chrony {chrony}");
+        let better = if ours <= chrony { "ours" } else { "chrony" };
+        println!("{name}: p99 {ours} against chrony's {chrony}: {better} is better");
     }
 }
 
