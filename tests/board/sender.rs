@@ -14,7 +14,7 @@ pub(crate) fn start(board: &mut Board, media_port: u16, ntp_port: u16, fps: i64,
     let name = board.name;
     board.expect(board.camera_setup)?;
     let command = format!(
-        "rm -f /run/sender.status; (sh -c 'echo $$ > /run/sender.pid; exec framelock-sender run --source v4l2:/dev/video0 \
+        "rm -f /run/sender.status; (sh -c 'echo $$ > /run/sender.pid; RUST_LOG=info,framelock_sender::phase=debug exec framelock-sender run --source v4l2:/dev/video0 \
          --size 320x180 --fps {fps} --bitrate 300k --camera {name} --to rtp://{HOST}:{media_port} \
          --clock ntp:{HOST}:{ntp_port} --stats /run/stats.json {args}' >> /run/sender.log 2>&1; \
          echo $? > /run/sender.status) &"

@@ -8,9 +8,8 @@ use framelock_common::time::{BoardTime, Span};
 
 use super::grid::Grid;
 
-/// Frames of a block, and the time that it spans, at least.
+/// Frames of a block at least.
 const BLOCK_FRAMES: usize = 8;
-const BLOCK_TIME: Span = Span::from_millis(500);
 /// Frames of a block at most: a bound on memory.
 const BLOCK_LIMIT: usize = 512;
 /// From so long on the drift since the last move is believed.
@@ -30,6 +29,8 @@ pub(crate) struct Phase {
 #[derive(Clone, Debug)]
 pub(crate) struct Estimator {
     grid: Grid,
+    /// The time that a block spans at least.
+    block_time: Span,
     /// Errors of the current block's frames, unwrapped.
     block: Vec<Span>,
     block_start: Option<BoardTime>,
@@ -40,9 +41,10 @@ pub(crate) struct Estimator {
 }
 
 impl Estimator {
-    pub(crate) const fn new(grid: Grid) -> Self {
+    pub(crate) const fn new(grid: Grid, block_time: Span) -> Self {
         Self {
             grid,
+            block_time,
             block: Vec::new(),
             block_start: None,
             last: None,
@@ -73,7 +75,7 @@ impl Estimator {
         let near = self.last.map(|last| last.error).or_else(|| self.block.first().copied()).unwrap_or(error);
         self.block.push(near + self.grid.wrap(error - near));
         let start = *self.block_start.get_or_insert(mono);
-        let full = self.block.len() >= BLOCK_FRAMES && mono - start >= BLOCK_TIME;
+        let full = self.block.len() >= BLOCK_FRAMES && mono - start >= self.block_time;
         if !full && self.block.len() < BLOCK_LIMIT {
             return None;
         }
@@ -92,7 +94,8 @@ impl Estimator {
         Some(phase)
     }
 
-    /// How fast the error grows, as a part of the time that passes; `None` while it is not known.
+    /// How fast the error surely grows, as a part of the time that passes: what may be chance is taken off.
+    /// `None` while it is not known.
     pub(crate) fn drift(&self) -> Option<f64> {
         self.line.slope().or(self.known_drift)
     }
@@ -113,11 +116,12 @@ struct Line {
     e: f64,
     tt: f64,
     te: f64,
+    ee: f64,
 }
 
 impl Line {
     const fn empty() -> Self {
-        Self { origin: None, latest: Span::ZERO, count: 0.0, t: 0.0, e: 0.0, tt: 0.0, te: 0.0 }
+        Self { origin: None, latest: Span::ZERO, count: 0.0, t: 0.0, e: 0.0, tt: 0.0, te: 0.0, ee: 0.0 }
     }
 
     fn add(&mut self, at: BoardTime, error: Span) {
@@ -129,11 +133,21 @@ impl Line {
         self.e += e;
         self.tt += t * t;
         self.te += t * e;
+        self.ee += e * e;
     }
 
+    /// The slope, nearer to zero by twice its standard error.
     fn slope(&self) -> Option<f64> {
-        let spread = self.count * self.tt - self.t * self.t;
-        (self.latest >= DRIFT_TIME && spread > 0.0).then(|| (self.count * self.te - self.t * self.e) / spread)
+        // Sums of squares about the means, times the count.
+        let tt = self.count * self.tt - self.t * self.t;
+        let te = self.count * self.te - self.t * self.e;
+        let ee = self.count * self.ee - self.e * self.e;
+        if self.latest < DRIFT_TIME || self.count < 3.0 || tt <= 0.0 {
+            return None;
+        }
+        let slope = te / tt;
+        let error = ((ee - slope * te).max(0.0) / (self.count - 2.0) / tt).sqrt();
+        Some(slope.signum() * (slope.abs() - 2.0 * error).max(0.0))
     }
 }
 
@@ -144,7 +158,7 @@ mod tests {
     use crate::phase::sim::Random;
 
     fn estimator() -> Estimator {
-        Estimator::new(Grid::new(FrameRate::from_hz(30), Span::ZERO))
+        Estimator::new(Grid::new(FrameRate::from_hz(30), Span::ZERO), Span::from_millis(500))
     }
 
     /// Runs `frames` frames of a camera that begins at `first` and drifts, with late stamps among them.
@@ -172,6 +186,14 @@ mod tests {
         }
         let drift = estimator.drift().unwrap();
         assert!((drift + 50e-6).abs() < 3e-6, "{drift}");
+        // From chance alone none is seen.
+        let mut steady = Estimator::new(estimator.grid, Span::from_secs(2));
+        let mut random = Random::new(9);
+        for n in 0..1_200 {
+            let mono = BoardTime::from_nanos(n * 33_333_333);
+            steady.push(mono, random.normal(Span::from_millis(3)));
+        }
+        assert!(steady.drift().unwrap().abs() < 5e-6, "{:?}", steady.drift());
         // A move does not change the oscillator; a camera that was unplugged may be another.
         estimator.reset();
         assert_eq!(estimator.drift(), Some(drift));

@@ -25,6 +25,10 @@ const TRUST: f64 = 3.0;
 #[derive(Clone, Debug)]
 pub(crate) struct Starts {
     grid: Grid,
+    /// Of the last start that was not a restart of ours: cameras and drivers take another time when they
+    /// are opened. A guess until there is better.
+    opened: Option<Span>,
+    /// Of restarts.
     delays: VecDeque<Span>,
     /// Log-likelihood of the delays seen: normal with the worst scatter that is of use, against uniform.
     evidence: f64,
@@ -33,12 +37,17 @@ pub(crate) struct Starts {
 impl Starts {
     /// Of a camera that was never started.
     pub(crate) const fn new(grid: Grid) -> Self {
-        Self { grid, delays: VecDeque::new(), evidence: 0.0 }
+        Self { grid, opened: None, delays: VecDeque::new(), evidence: 0.0 }
     }
 
-    /// Takes the delay of a start, by whole periods more or less.
+    /// Takes the delay when the camera was opened, by whole periods more or less.
+    pub(crate) const fn learn_opened(&mut self, delay: Span) {
+        self.opened = Some(delay);
+    }
+
+    /// Takes the delay of a restart, by whole periods more or less.
     pub(crate) fn learn(&mut self, delay: Span) {
-        if let Some(predicted) = self.predict() {
+        if let Some(predicted) = self.mean() {
             let miss = self.grid.wrap(delay - predicted).as_secs_f64() / self.grid.period().as_secs_f64();
             let normal = -0.5 * (miss / WORST).powi(2) - (WORST * TAU.sqrt()).ln();
             self.evidence = (self.evidence + normal).min(TRUST);
@@ -51,6 +60,10 @@ impl Starts {
 
     /// The delay to expect, by whole periods more or less; `None` before the first start.
     pub(crate) fn predict(&self) -> Option<Span> {
+        self.mean().or(self.opened)
+    }
+
+    fn mean(&self) -> Option<Span> {
         let (x, y, count) = self.sums();
         (count > 0.0).then(|| self.span_of(y.atan2(x)))
     }
@@ -107,6 +120,17 @@ mod tests {
         assert!(starts.predict().unwrap().abs() < Span::from_micros(1), "{:?}", starts.predict());
         let scatter = starts.scatter().unwrap();
         assert!((scatter - Span::from_micros(1_150)).abs() < Span::from_micros(20), "{scatter}");
+    }
+
+    #[test]
+    fn restarts_count_for_more_than_being_opened() {
+        let mut starts = starts();
+        starts.learn_opened(Span::from_millis(13));
+        assert_eq!(starts.predict(), Some(Span::from_millis(13)));
+        starts.learn(Span::from_millis(2));
+        starts.learn_opened(Span::from_millis(14));
+        let off = starts.predict().unwrap() - Span::from_millis(2);
+        assert!(off.abs() < Span::from_micros(1), "{off}");
     }
 
     #[test]

@@ -10,13 +10,22 @@ use super::grid::Grid;
 use super::starts::Starts;
 use crate::capture::{FrameRate, IntervalChoice, PhaseMeans, PhaseMove, StretchRange};
 
+/// For how long frames are looked at before a judgement, where a move costs nothing, and where it costs frames.
+const FREE_BLOCK: Span = Span::from_millis(500);
+const COSTLY_BLOCK: Span = Span::from_secs(2);
 /// Errors below this are left alone where a move costs nothing, and where it costs frames.
 const FREE_BAND: Span = Span::from_micros(100);
 const COSTLY_BAND: Span = Span::from_millis(1);
+/// What starts are taken to scatter by until there were enough to tell.
+const LIKELY_SCATTER: Span = Span::from_micros(1_300);
 /// A restart should be good for twice this long: the drift's way in this time is half of what is tolerated.
 const HOLD: f64 = 150.0;
-/// Between the decision and the earliest start: what stopping a stream takes at least.
+/// Between the decision and the earliest start, at least and in periods: what stopping a stream takes, and the
+/// encoder to be done with the last frame, as a driver whose start waits for a busy processor starts anyhow.
 const LEAD: Span = Span::from_millis(50);
+const LEAD_PERIODS: i64 = 2;
+/// Blocks of frames in a row that must show an error before it costs frames.
+const SURE_BLOCKS: u32 = 2;
 /// First frames of a stream that are not looked at: cameras and drivers settle.
 const FRESH_FRAMES: u32 = 5;
 /// Frames on their way while a camera is told something.
@@ -134,14 +143,16 @@ pub struct Supervisor {
     epoch: Option<u32>,
     /// Frames that are not looked at.
     skip: u32,
-    /// When the stream was asked for, until its phase has been seen.
-    started: Option<BoardTime>,
+    /// When the stream was asked for, and whether for a move, until its phase has been seen.
+    started: Option<(BoardTime, bool)>,
     last_frame: Option<BoardTime>,
     last_restart: Option<BoardTime>,
     /// A restart was asked for and its first frame is still to come.
     restarting: bool,
     pending: Option<Pending>,
     failures: u32,
+    /// Blocks in a row with an error beyond what is tolerated.
+    beyond: u32,
     order: Option<PhaseMove>,
     status: PhaseStatus,
 }
@@ -151,13 +162,14 @@ impl Supervisor {
     #[must_use]
     pub fn new(config: PhaseConfig, rate: FrameRate, means: PhaseMeans) -> Self {
         let grid = Grid::new(rate, config.target);
+        let block = if means.stretch.is_some() { FREE_BLOCK } else { COSTLY_BLOCK };
         Self {
             grid,
             config,
             means,
             obstacle: Obstacle::NoMeans,
             starts: Starts::new(grid),
-            estimator: Estimator::new(grid),
+            estimator: Estimator::new(grid, block),
             epoch: None,
             skip: FRESH_FRAMES,
             started: None,
@@ -166,6 +178,7 @@ impl Supervisor {
             restarting: false,
             pending: None,
             failures: 0,
+            beyond: 0,
             order: None,
             status: PhaseStatus {
                 state: PhaseState::Waiting,
@@ -190,7 +203,8 @@ impl Supervisor {
             self.estimator.forget();
             self.last_frame = None;
         }
-        self.started = Some(at);
+        self.started = Some((at, self.restarting));
+        self.beyond = 0;
         self.skip = FRESH_FRAMES;
         self.pending = None;
         self.order = None;
@@ -272,8 +286,14 @@ impl Supervisor {
             self.set_state(PhaseState::Waiting);
             return;
         }
-        if let Some(started) = self.started.take() {
-            self.starts.learn(phase.error - self.grid.error(mapping.utc_at(started).utc));
+        if let Some((started, restarted)) = self.started.take() {
+            let delay = phase.error - self.grid.error(mapping.utc_at(started).utc);
+            tracing::debug!(delay = %self.grid.wrap(delay), restarted, "phase: start-to-phase delay");
+            if restarted {
+                self.starts.learn(delay);
+            } else {
+                self.starts.learn_opened(delay);
+            }
             if self.means.restart && !self.starts.is_predictable() {
                 (self.means.restart, self.obstacle) = (false, Obstacle::Unpredictable);
             }
@@ -289,7 +309,13 @@ impl Supervisor {
                 self.set_state(PhaseState::CannotMove(Obstacle::Drift));
                 return;
             }
-            (error.abs() > band).then(|| self.restart(now, band, mapping))
+            self.beyond = if error.abs() > band { self.beyond.saturating_add(1) } else { 0 };
+            let off = self.beyond >= SURE_BLOCKS;
+            if !off && self.beyond > 0 {
+                // Not sure yet: it is what it was.
+                return;
+            }
+            off.then(|| self.restart(now, band, mapping))
         } else if let Some(choice) = self.means.intervals.clone() {
             let nudge = nudge(self.grid, -error, &choice);
             let left = nudge.map_or(self.grid.period(), |(left, _)| left.abs());
@@ -337,7 +363,7 @@ impl Supervisor {
     /// What is tolerated where a move costs frames: what starts scatter by, and what the drift covers
     /// while a restart should hold, unless that is so much that alignment would mean nothing.
     fn costly_band(&self, bound: Span) -> Span {
-        let scatter = self.starts.scatter().unwrap_or(Span::ZERO) * 3 / 2;
+        let scatter = self.starts.scatter().unwrap_or(LIKELY_SCATTER) * 3 / 2;
         let drift = Span::from_secs_f64(self.estimator.drift().unwrap_or(0.0).abs() * HOLD);
         COSTLY_BAND.max(scatter).max(drift).min(self.grid.period() / 6).max(bound * 2)
     }
@@ -358,7 +384,7 @@ impl Supervisor {
         let aim = -drift.max(-(band / 2)).min(band / 2);
         // Of a camera of which no start was seen, the first restart is one to learn from.
         let delay = self.starts.predict().unwrap_or(Span::ZERO);
-        let earliest = mapping.utc_at(now + LEAD).utc;
+        let earliest = mapping.utc_at(now + LEAD.max(self.grid.period() * LEAD_PERIODS)).utc;
         let at = mapping.mono_at(self.grid.next(earliest, self.grid.wrap(aim - delay)));
         Some(PhaseMove::Restart { at, every: self.grid.period() })
     }

@@ -25,6 +25,10 @@ use crate::capture::{
 const BUFFERS: u32 = 4;
 /// More lost frames than this at once is a counter that jumped, not a loss.
 const LOSS_LIMIT: i64 = 10_000;
+/// A restart this much after its instant would miss its phase: it is put off by a period. A machine so
+/// busy that this happens so often in a row starts whenever it comes to it.
+const START_LATE: Span = Span::from_micros(500);
+const START_TRIES: u32 = 10;
 
 /// A call to the device that failed while streaming.
 #[derive(Debug)]
@@ -47,7 +51,7 @@ pub(crate) struct Session {
     events: bool,
     mover: Mover,
     /// A paused stream's next start: not before the instant, else whole spans later.
-    next_start: Option<(BoardTime, Span)>,
+    next_start: Option<NextStart>,
 }
 
 impl Session {
@@ -143,25 +147,31 @@ impl Session {
             return self.mover.begin(self.stream.device(), order, self.numbers.next.saturating_sub(1));
         };
         self.stream.pause()?;
-        self.next_start = Some((at, every));
+        self.next_start = Some(NextStart { at, every, tries: START_TRIES });
         Ok(())
     }
 
     /// Starts a paused stream when its time has come; false if that is after `deadline`.
     fn start_again(&mut self, deadline: BoardTime) -> Result<bool, SessionError> {
-        let Some((at, every)) = self.next_start else { return Ok(true) };
         let clock = self.config.clock;
-        let now = clock.now();
-        // Stopping may have taken longer than was thought: the phase is the same some periods later.
-        let late = (now - at).max(Span::ZERO).as_nanos();
-        let at = at + every * ((late + every.as_nanos() - 1) / every.as_nanos().max(1));
-        self.next_start = Some((at, every));
-        if !sleep_until(&clock, at, (deadline - now).to_duration()) {
-            return Ok(false);
+        while let Some(start) = &mut self.next_start {
+            let now = clock.now();
+            // Stopping may have taken longer than was thought: the phase is the same some periods later.
+            start.catch_up(now);
+            let (at, last) = (start.at, start.tries == 0);
+            if !sleep_until(&clock, at, (deadline - now).to_duration()) {
+                return Ok(false);
+            }
+            self.started = clock.now();
+            if self.started - at <= START_LATE || last {
+                break;
+            }
+            start.tries -= 1;
         }
-        self.next_start = None;
+        if self.next_start.take().is_none() {
+            return Ok(true);
+        }
         self.numbers = Numbers { next: self.numbers.next, ..Numbers::default() };
-        self.started = clock.now();
         self.stream.start().map_err(|source| SessionError { what: "starting again", source })?;
         Ok(true)
     }
@@ -241,6 +251,24 @@ impl Session {
             sequence: number,
             picture,
         }))
+    }
+}
+
+/// When a paused stream starts.
+struct NextStart {
+    at: BoardTime,
+    /// Or whole multiples of this later.
+    every: Span,
+    /// How often it may still be put off.
+    tries: u32,
+}
+
+impl NextStart {
+    /// To the first instant that is not before `now`.
+    fn catch_up(&mut self, now: BoardTime) {
+        let every = self.every.as_nanos().max(1);
+        let late = (now - self.at).max(Span::ZERO).as_nanos();
+        self.at += Span::from_nanos(every) * (late.saturating_add(every - 1) / every);
     }
 }
 
@@ -442,6 +470,17 @@ mod tests {
         let lost = [0, 0, 2, 0, 0, 0, 0, 0, 0];
         assert_eq!(numbered.iter().map(|n| n.1).collect::<Vec<_>>(), lost);
         assert_eq!(numbered.iter().map(|n| n.0).collect::<Vec<_>>(), [0, 1, 4, 5, 6, 7, 8, 9, 10]);
+    }
+
+    #[test]
+    fn a_start_that_was_missed_is_whole_periods_later() {
+        let at = BoardTime::from_nanos(1_000);
+        let from = |now| {
+            let mut start = NextStart { at, every: Span::from_nanos(300), tries: 0 };
+            start.catch_up(BoardTime::from_nanos(now));
+            start.at.as_nanos()
+        };
+        assert_eq!([0, 1_000, 1_001, 1_300, 1_301].map(from), [1_000, 1_000, 1_300, 1_300, 1_600]);
     }
 
     #[test]
