@@ -1,7 +1,7 @@
 //! The board test: two emulated ARM boards with real kernels and real V4L2 drivers run the cross-built
 //! sender; their clocks are wrong until a real `chronyd` on this machine corrects them; the aggregator on
-//! this machine puts their frames together. Then the cameras break in every way the driver can, and at last are
-//! moved into phase.
+//! this machine puts their frames together. Then the cameras break in every way the driver can, and are moved
+//! into phase. At last one board gets a USB webcam, which is unplugged and plugged in again elsewhere.
 //!
 //! `tests/board/run.sh` builds what this needs and calls it with the folder that holds it; console logs and
 //! packets are kept there. Nothing here waits for a fixed time: boots and recoveries are waited for, with
@@ -15,6 +15,7 @@ mod machine;
 mod packets;
 mod phase;
 mod sender;
+mod usb;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -112,6 +113,9 @@ fn measure(boards: &mut [Board], aggregator: &mut Aggregator, setup: &phase::Set
         let memory = sender::stop(board)?;
         say(&format!("{}: sender ended cleanly, peak resident memory {memory} KiB", board.name));
     }
+    let board = boards.last_mut().context("there are boards")?;
+    let report = usb::check(board, setup.ntp_port).with_context(|| format!("{}: USB webcam", board.name))?;
+    say(&format!("{}: {report}", board.name));
     Ok(())
 }
 
