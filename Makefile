@@ -8,7 +8,7 @@ CARGO_DENY := $(TOOLS)/bin/cargo-deny
 CARGO_FUZZ := $(TOOLS)/bin/cargo-fuzz
 FUZZ_TARGETS = $(patsubst tests/fuzz/fuzz_targets/%.rs,%,$(wildcard tests/fuzz/fuzz_targets/*.rs))
 
-.PHONY: help demo test test-rust lint cross board-test bench fuzz
+.PHONY: help demo test test-rust lint cross board-test board-phase bench fuzz
 
 help:
 	@echo 'make demo        three simulated boards, synchronized: no hardware, no configuration (SECONDS=20 CAMERAS=3)'
@@ -16,6 +16,7 @@ help:
 	@echo 'make lint        formatting, clippy, documentation, licences and duplicate crates'
 	@echo 'make cross       the sender for ARM boards (armv7 and aarch64)'
 	@echo 'make board-test  the sender on two emulated ARM boards with a real camera driver'
+	@echo 'make board-phase the same, and the cameras moved into phase: takes some minutes more'
 	@echo 'make bench       CPU, memory and latency figures, printed'
 	@echo 'make fuzz        every parser under the fuzzer (FUZZ_SECONDS=10 each)'
 
@@ -46,6 +47,10 @@ cross:
 board-test:
 	@deploy/prerequisites.sh board-test
 	tests/board/run.sh
+
+board-phase:
+	@deploy/prerequisites.sh board-test
+	tests/board/run.sh --phase
 
 bench:
 	@deploy/prerequisites.sh test

@@ -10,7 +10,7 @@ use crate::packets::Received;
 
 /// A frame reaches the rig at most this long after its capture. Emulation is slow: the aim of a real board
 /// is below 0.1 s. A board whose clock was not corrected would be minutes off.
-const LATEST: Span = Span::from_secs(10);
+pub(crate) const LATEST: Span = Span::from_secs(10);
 
 /// What good packets looked like.
 pub(crate) struct Figures {
@@ -99,7 +99,8 @@ impl fmt::Display for Figures {
     }
 }
 
-fn median(mut values: Vec<i64>) -> Result<Span> {
+/// The median of times in ns.
+pub(crate) fn median(mut values: Vec<i64>) -> Result<Span> {
     values.sort_unstable();
     values.get(values.len() / 2).copied().map(Span::from_nanos).context("no packets to look at")
 }

@@ -1,7 +1,7 @@
 //! The board test: two emulated ARM boards with real kernels and real V4L2 drivers run the cross-built
 //! sender; their clocks are wrong until a real `chronyd` on this machine corrects them; the aggregator on
-//! this machine puts their frames together. Then the cameras break in every way the driver can, and at last are
-//! moved into phase.
+//! this machine puts their frames together. Then the cameras break in every way the driver can, and are moved
+//! into phase. At last one board gets a USB webcam, which is unplugged and plugged in again elsewhere.
 //!
 //! `tests/board/run.sh` builds what this needs and calls it with the folder that holds it; console logs and
 //! packets are kept there. Nothing here waits for a fixed time: boots and recoveries are waited for, with
@@ -15,6 +15,7 @@ mod machine;
 mod packets;
 mod phase;
 mod sender;
+mod usb;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -34,11 +35,14 @@ const PACKETS: usize = 100;
 const FPS: i64 = 10;
 
 fn main() -> ExitCode {
-    let Some(dir) = std::env::args_os().nth(1).map(PathBuf::from) else {
-        complain("usage: board-test DIR (see tests/board/run.sh)");
+    let mut args = std::env::args_os().skip(1);
+    let (dir, option) = (args.next().map(PathBuf::from), args.next());
+    let with_phase = option.as_ref().is_some_and(|option| option == "--phase");
+    let Some(dir) = dir.filter(|_| option.is_none() || with_phase) else {
+        complain("usage: board-test DIR [--phase] (see tests/board/run.sh)");
         return ExitCode::from(2);
     };
-    match run(&dir) {
+    match run(&dir, with_phase) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             complain(&format!("board-test: failed: {error:#}"));
@@ -48,7 +52,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(dir: &Path) -> Result<()> {
+fn run(dir: &Path, with_phase: bool) -> Result<()> {
     let started = child::now();
     let user = std::env::var("USER").context("the environment has no USER: run tests/board/run.sh")?;
     let chrony = Chrony::start(dir, &user)?;
@@ -58,7 +62,7 @@ fn run(dir: &Path) -> Result<()> {
         sender::start(board, aggregator.port, chrony.port, FPS, "")?;
     }
     let setup = phase::Setup { media_port: aggregator.port, ntp_port: chrony.port, fps: FPS };
-    let result = measure(&mut boards, &mut aggregator, &setup);
+    let result = measure(&mut boards, &mut aggregator, &setup, with_phase);
     for board in &mut boards {
         if let Err(error) = sender::save_logs(board, dir) {
             complain(&format!("board-test: the log of {} is lost: {error:#}", board.name));
@@ -92,7 +96,12 @@ fn boot(dir: &Path) -> Result<Vec<Board>> {
     Ok(boards)
 }
 
-fn measure(boards: &mut [Board], aggregator: &mut Aggregator, setup: &phase::Setup) -> Result<()> {
+fn measure(
+    boards: &mut [Board],
+    aggregator: &mut Aggregator,
+    setup: &phase::Setup,
+    with_phase: bool,
+) -> Result<()> {
     let full = aggregator.full_packets(PACKETS)?;
     let cameras = MACHINES.each_ref().map(|machine| machine.name);
     let period = Span::from_nanos(1_000_000_000 / FPS);
@@ -107,11 +116,16 @@ fn measure(boards: &mut [Board], aggregator: &mut Aggregator, setup: &phase::Set
     // Whatever happened, the clocks are right and the sender is the one that was started.
     let full = aggregator.recovered(utc_now()?)?;
     say(&Figures::of(&full, &cameras, period)?.to_string());
-    say(&phase::compare(boards, aggregator, setup)?);
+    if with_phase {
+        say(&phase::compare(boards, aggregator, setup)?);
+    }
     for board in boards.iter_mut() {
         let memory = sender::stop(board)?;
         say(&format!("{}: sender ended cleanly, peak resident memory {memory} KiB", board.name));
     }
+    let board = boards.last_mut().context("there are boards")?;
+    let report = usb::check(board, setup.ntp_port).with_context(|| format!("{}: USB webcam", board.name))?;
+    say(&format!("{}: {report}", board.name));
     Ok(())
 }
 

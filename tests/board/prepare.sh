@@ -66,7 +66,7 @@ base() {
     cp -L /usr/arm-linux-gnueabihf/lib/{ld-linux-armhf.so.3,libc.so.6,libm.so.6,libgcc_s.so.1,libstdc++.so.6} "$tree/lib/"
     depmod -b "$root" "$kernel"
     local module
-    for module in virtio_mmio virtio_net dwmac-sun8i vivid; do
+    for module in virtio_mmio virtio_net dwmac-sun8i vivid vhci-hcd uvcvideo; do
         modprobe -d "$root" -S "$kernel" --show-depends "$module" ||
             fail "Debian's kernel $kernel has no module $module: without it there is no board test"
     done | awk '$1 == "insmod" && !seen[$2]++ { print $2 }' > "$cache/modules"
@@ -94,5 +94,6 @@ overlay=$out/overlay
 rm -rf "$overlay"
 mkdir -p "$overlay/bin"
 install -m 755 "$here/init" "$overlay/init"
+install -m 755 "$here/plug" "$overlay/bin/plug"
 install -m 755 "$sender" "$overlay/bin/framelock-sender"
 (cd "$overlay" && find . | cpio --quiet -o -H newc -R 0:0 | gzip -1) | cat "$cache/base.cpio.gz" - > "$out/initramfs"

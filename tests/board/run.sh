@@ -3,17 +3,17 @@
 # its vivid camera driver, corrects their wrong clocks against a real chronyd, and breaks their cameras.
 # See tests/board/main.rs for what is checked.
 #
-#   tests/board/run.sh [PROFILE]     PROFILE of the sender's build: `board` (default), what real boards get
+#   tests/board/run.sh [--phase]     --phase: also moves the cameras into phase, which takes minutes of restarts
 #
 # The first run fetches Debian packages into target/board-cache; later runs need no network.
 # `deploy/prerequisites.sh board-test` installs the programs that it needs.
 set -eu
 cd "$(dirname "$0")/../.."
-profile=${1:-board}
+profile=board # what real boards get
 target=armv7-unknown-linux-gnueabihf
 
 cross/build.sh "$target" "$profile"
 tests/board/prepare.sh "target/$target/$profile/framelock-sender"
 cargo build --quiet --locked --package framelock-aggregator --bin framelock-aggregator
 cargo build --quiet --locked --package framelock-tests --bin board-test
-USER=$(id -un) target/debug/board-test "$PWD/target/board-test"
+USER=$(id -un) target/debug/board-test "$PWD/target/board-test" "$@"

@@ -7,17 +7,26 @@ use anyhow::{Context, Result, ensure};
 use crate::machine::Board;
 
 /// The host as the boards see it through QEMU's user network.
-const HOST: &str = "10.0.2.2";
+pub(crate) const HOST: &str = "10.0.2.2";
 
-/// Starts the sender once, with `args` beside the usual ones; nothing restarts it when it fails.
+/// Starts the sender on vivid's camera, named like the board, with `args` beside the usual ones.
 pub(crate) fn start(board: &mut Board, media_port: u16, ntp_port: u16, fps: i64, args: &str) -> Result<()> {
     let name = board.name;
     board.expect(board.camera_setup)?;
+    let settings = format!(
+        "--source v4l2:/dev/video0 --size 320x180 --fps {fps} --bitrate 300k --camera {name} \
+         --to rtp://{HOST}:{media_port} --clock ntp:{HOST}:{ntp_port} {args}"
+    );
+    launch(board, &settings)
+}
+
+/// Starts the sender once with `settings`; nothing restarts it when it fails. One at a time.
+pub(crate) fn launch(board: &mut Board, settings: &str) -> Result<()> {
     let command = format!(
-        "rm -f /run/sender.status; (sh -c 'echo $$ > /run/sender.pid; RUST_LOG=info,framelock_sender::phase=debug exec framelock-sender run --source v4l2:/dev/video0 \
-         --size 320x180 --fps {fps} --bitrate 300k --camera {name} --to rtp://{HOST}:{media_port} \
-         --clock ntp:{HOST}:{ntp_port} --stats /run/stats.json {args}' >> /run/sender.log 2>&1; \
-         echo $? > /run/sender.status) &"
+        "rm -f /run/sender.status; \
+         (sh -c 'echo $$ > /run/sender.pid; RUST_LOG=info,framelock_sender::phase=debug \
+         exec framelock-sender run {settings} --stats /run/stats.json' \
+         >> /run/sender.log 2>&1; echo $? > /run/sender.status) &"
     );
     board.expect(&command)?;
     Ok(())

@@ -12,3 +12,4 @@ pub mod relay;
 pub mod rig;
 pub mod usage;
 pub mod video;
+pub mod webcam;

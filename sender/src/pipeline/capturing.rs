@@ -3,6 +3,8 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use framelock_common::time::Span;
+
 use super::outlet::{Origin, Outlet};
 use super::slot::Slot;
 use super::{RunError, Shared};
@@ -12,6 +14,10 @@ use crate::phase::Keeper;
 
 /// How long a call to the source may take; so soon the thread sees that it has to end.
 const TIMEOUT: Duration = Duration::from_millis(200);
+
+/// No frame for this long, and for so many periods, is told.
+const SILENCE: Duration = Duration::from_secs(1);
+const SILENT_PERIODS: i64 = 3;
 
 /// A raw picture on its way to the encoder.
 pub(super) struct Raw {
@@ -66,7 +72,9 @@ fn capture(
         shared.counters.capture_cpu.set(BoardClock::thread_cpu());
         match next {
             Ok(captured) => {
-                complained.clear();
+                if complained.clear() {
+                    tracing::info!("frames are coming again");
+                }
                 if let Some(keeper) = &mut keeper {
                     let mapping = *shared.utc.borrow();
                     shared.counters.set_phase(keeper.handle(source, &captured, mapping.as_ref()));
@@ -76,7 +84,11 @@ fn capture(
                     break;
                 }
             }
-            Err(error) if error.is_recoverable() => complained.about(&error),
+            Err(error) if error.is_recoverable() => {
+                if let Some(line) = complained.about(error, source.info().rate.period()) {
+                    tracing::warn!("{line}");
+                }
+            }
             Err(CaptureError::EndOfFile { path }) => {
                 tracing::info!("end of {}", path.display());
                 break;
@@ -87,26 +99,35 @@ fn capture(
     Ok(())
 }
 
-/// Logs a trouble once when it begins or changes, and once when it is over.
+/// Says a trouble once when it begins or changes, and once when it is over.
 #[derive(Default)]
 struct Complaint {
     kind: Option<std::mem::Discriminant<CaptureError>>,
+    /// How long nothing has come.
+    silence: Duration,
 }
 
 impl Complaint {
-    fn about(&mut self, error: &CaptureError) {
-        let kind = std::mem::discriminant(error);
-        // That nothing comes meanwhile is no news when the reason is known.
-        let known = self.kind.is_some() && matches!(error, CaptureError::Timeout { .. });
-        if !known && self.kind.replace(kind) != Some(kind) {
-            tracing::warn!("{error}");
+    /// What to say of `error`, if it is news; frames should come every `period`.
+    fn about(&mut self, error: CaptureError, period: Span) -> Option<String> {
+        let kind = std::mem::discriminant(&error);
+        if let CaptureError::Timeout { source_name, waited } = error {
+            self.silence += waited;
+            // A slow camera is no trouble, and that nothing comes is no news when the reason is known.
+            let is_news = self.silence >= SILENCE.max((period * SILENT_PERIODS).to_duration());
+            if !is_news || self.kind.is_some() {
+                return None;
+            }
+            self.kind = Some(kind);
+            return Some(CaptureError::Timeout { source_name, waited: self.silence }.to_string());
         }
+        (self.kind.replace(kind) != Some(kind)).then(|| error.to_string())
     }
 
-    fn clear(&mut self) {
-        if self.kind.take().is_some() {
-            tracing::info!("frames are coming again");
-        }
+    /// A frame came; tells whether there was a trouble, which is over.
+    fn clear(&mut self) -> bool {
+        self.silence = Duration::ZERO;
+        self.kind.take().is_some()
     }
 }
 
@@ -118,7 +139,7 @@ mod tests {
     use framelock_common::clock::ClockMapping;
     use framelock_common::h264::inspect;
     use framelock_common::rtcp::CaptureKind;
-    use framelock_common::time::{BoardTime, Span, Utc};
+    use framelock_common::time::{BoardTime, Utc};
     use tokio::sync::{mpsc, watch};
 
     use super::*;
@@ -230,6 +251,29 @@ mod tests {
         let (frames, outcome) = passed(vec![encoded(0, true), broken, encoded(33, false)], None, None);
         assert_eq!(frames.len(), 1);
         assert!(matches!(outcome, Err(RunError::Capture(CaptureError::Busy { .. }))));
+    }
+
+    #[test]
+    fn only_a_real_silence_is_told_and_only_once() {
+        let timeout = || CaptureError::Timeout { source_name: "camera".to_owned(), waited: TIMEOUT };
+        let mut complaint = Complaint::default();
+        // A camera at 4 fps lets every call but one in two time out.
+        for _ in 0..100 {
+            assert_eq!(complaint.about(timeout(), Span::from_millis(250)), None);
+            assert!(!complaint.clear());
+        }
+        let told: Vec<_> =
+            (0..20).filter_map(|_| complaint.about(timeout(), Span::from_millis(250))).collect();
+        assert_eq!(told, ["no frame from camera within 1000 ms"]);
+        assert!(complaint.clear());
+        // One frame in two seconds is what this one declares.
+        assert!((0..29).all(|_| complaint.about(timeout(), Span::from_secs(2)).is_none()));
+        assert!(complaint.about(timeout(), Span::from_secs(2)).is_some());
+        // Another trouble is news, silence after it is not.
+        let gone = || unplugged().expect_err("it is unplugged");
+        assert!(complaint.about(gone(), Span::from_secs(2)).is_some());
+        assert_eq!(complaint.about(gone(), Span::from_secs(2)), None);
+        assert_eq!(complaint.about(timeout(), Span::from_secs(2)), None);
     }
 
     #[test]
