@@ -54,6 +54,8 @@ board-phase:
 
 bench:
 	@deploy/prerequisites.sh test
+	@deploy/prerequisites.sh board-test
+	cross/build.sh armv7-unknown-linux-gnueabihf board
 	cargo build --release --locked --bins
 	cargo bench --locked -p framelock-tests
 

@@ -5,14 +5,14 @@
 #   deploy/prerequisites.sh build         to build the sender and the aggregator, and to run the demo
 #   deploy/prerequisites.sh test          build, and the real peers that the tests talk to
 #   deploy/prerequisites.sh cross         the cross compilers for ARM boards
-#   deploy/prerequisites.sh board-test    cross, and the emulated boards
+#   deploy/prerequisites.sh board-test    cross, and the emulated boards (also for the benches)
 set -euo pipefail
 
 build=(pkg-config cmake nasm clang libclang-dev libavcodec-dev libavformat-dev libavutil-dev)
 test=(ffmpeg chrony ntpsec-ntpdate iproute2 gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good
       gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly gstreamer1.0-libav python3)
 cross=(gcc-arm-linux-gnueabihf g++-arm-linux-gnueabihf gcc-aarch64-linux-gnu g++-aarch64-linux-gnu clang libclang-dev cmake)
-board=(qemu-system-arm cpio kmod chrony)
+board=(qemu-system-arm qemu-user cpio kmod chrony)
 
 case "${1:-}" in
   build) want=("${build[@]}") ;;

@@ -5,6 +5,7 @@
 
 #![expect(clippy::print_stdout, reason = "a bench prints its figures")]
 
+use std::ffi::OsStr;
 use std::net::UdpSocket;
 use std::path::Path;
 use std::time::Duration;
@@ -41,6 +42,13 @@ fn main() {
     );
     measure("test", "test", dir.path());
     measure("file", &format!("file:{},loop", clip.display()), dir.path());
+    let arm = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(ARM_BINARY);
+    if arm.is_file() {
+        measure_arm(&arm, dir.path());
+        println!("           armv7: emulated, 10 fps; its memory is the emulator's");
+    } else {
+        println!("  armv7    not built: `make cross` builds it");
+    }
     println!(
         "  limits: {MEMORY_LIMIT_MIB} MiB; outside the encoder at most {CPU_LIMIT_PERCENT} % of the encoder"
     );
@@ -49,16 +57,39 @@ fn main() {
 }
 
 fn measure(what: &str, source: &str, dir: &Path) {
-    // Somebody must listen, or the network refuses every other datagram. Nobody reads: on one machine the
-    // kernel would bill waking the reader to the sender. What does not fit is dropped.
+    let (_sink, port) = sink();
+    let stats = dir.join(format!("{what}.json"));
+    observe(what, sender("footprint", source, port, &stats), &stats);
+}
+
+/// The program for ARMv7 under QEMU's user emulation. Its memory is the emulator's; its CPU is a matter of instructions
+/// and not of any board's speed, so what counts is how the stages compare. A third of the frame rate, with the
+/// bytes of each frame as above, is what the emulator keeps up with.
+fn measure_arm(binary: &Path, dir: &Path) {
+    let (_sink, port) = sink();
+    let stats = dir.join("armv7.json");
+    let to = format!("rtp://127.0.0.1:{port}");
+    let command = [OsStr::new("-L"), OsStr::new("/usr/arm-linux-gnueabihf"), binary.as_os_str()];
+    let args =
+        ["run", "--source", "test", "--size", "640x480", "--fps", "10", "--bitrate", "500k", "--to", &to];
+    let args =
+        command.into_iter().chain(args.map(OsStr::new)).chain([OsStr::new("--stats"), stats.as_os_str()]);
+    observe("armv7", Process::start(Path::new("qemu-arm"), args), &stats);
+}
+
+/// Somebody must listen, or the network refuses every other datagram. Nobody reads: on one machine the kernel
+/// would bill waking the reader to the sender. What does not fit is dropped.
+fn sink() -> (UdpSocket, u16) {
     let sink = UdpSocket::bind("127.0.0.1:0").expect("a loopback socket");
     let port = sink.local_addr().expect("a bound socket has an address").port();
-    let stats = dir.join(format!("{what}.json"));
-    let mut process = sender("footprint", source, port, &stats);
+    (sink, port)
+}
+
+fn observe(what: &str, mut process: Process, stats: &Path) {
     let frames = |stats: &SenderStats| stats.frames;
     // The first key frame and the tables of a start are no part of the steady state.
-    let before = counters_when(&stats, |now| frames(now) >= u64::from(FPS) * 2);
-    let after = counters_when(&stats, |now| now.uptime_ns >= before.uptime_ns + SECONDS * 1_000_000_000);
+    let before = counters_when(stats, |now| frames(now) >= u64::from(FPS) * 2);
+    let after = counters_when(stats, |now| now.uptime_ns >= before.uptime_ns + SECONDS * 1_000_000_000);
     let threads = cpu_by_thread(process.id());
     let (resident, peak) = resident_kib(process.id()).expect("the sender runs");
     end(&mut process);

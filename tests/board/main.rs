@@ -1,7 +1,8 @@
 //! The board test: two emulated ARM boards with real kernels and real V4L2 drivers run the cross-built
 //! sender; their clocks are wrong until a real `chronyd` on this machine corrects them; the aggregator on
-//! this machine puts their frames together. Then the cameras break in every way the driver can, and are moved
-//! into phase. At last one board gets a USB webcam, which is unplugged and plugged in again elsewhere.
+//! this machine puts their frames together. Then the cameras break in every way the driver can, and with
+//! `--phase` they are moved into phase. At last one board gets a USB webcam, which is unplugged and plugged in
+//! again elsewhere.
 //!
 //! `tests/board/run.sh` builds what this needs and calls it with the folder that holds it; console logs and
 //! packets are kept there. Nothing here waits for a fixed time: boots and recoveries are waited for, with
