@@ -23,9 +23,6 @@ use crate::capture::{ControlValue, Format, FrameRate, Size, SourceSpec};
 use crate::clock::Trust;
 use crate::phase::{PhaseConfig, PhaseTarget};
 
-/// The largest configuration file that is read: many times what any needs.
-const MAX_FILE: u64 = 1 << 20;
-
 /// The longest camera name in bytes; it is the SDES CNAME, which may have 255 (RFC 3550 section 6.5).
 const MAX_NAME: usize = 64;
 
@@ -35,18 +32,7 @@ const PHASE_RESTART_INTERVAL: Span = Span::from_secs(60);
 /// Why settings were refused.
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
-    /// The file cannot be read.
-    #[error("cannot read configuration {}: {source}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the kernel said.
-        source: std::io::Error,
-    },
-    /// The file is far too large for a configuration.
-    #[error("configuration {} has more than {MAX_FILE} bytes; is it the right file?", .0.display())]
-    TooLarge(PathBuf),
-    /// The file's text is wrong.
+    /// The file cannot be read, or its text is wrong.
     #[error(transparent)]
     File(#[from] ConfigError),
     /// Source or target are not given anywhere.
@@ -206,13 +192,7 @@ impl Options {
     /// # Errors
     /// When it cannot be read, or its text is wrong; with file and line.
     pub fn read(path: &Path) -> Result<Self, SettingsError> {
-        let read_error = |source| SettingsError::Read { path: path.to_owned(), source };
-        let size = std::fs::metadata(path).map_err(read_error)?.len();
-        if size > MAX_FILE {
-            return Err(SettingsError::TooLarge(path.to_owned()));
-        }
-        let text = std::fs::read_to_string(path).map_err(read_error)?;
-        Ok(config::parse(&text, path)?)
+        Ok(config::read(path)?)
     }
 
     /// Lays `given` over these settings; the tables of camera and clock stay as they are.

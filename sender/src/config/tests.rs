@@ -131,15 +131,3 @@ fn what_is_wrong_is_named_with_its_line() {
         assert!(error.lines().count() <= 2, "{error}");
     }
 }
-
-#[test]
-fn a_file_that_is_not_there_or_far_too_large_is_named() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("sender.toml");
-    let error = Options::read(&path).unwrap_err().to_string();
-    assert!(error.contains("sender.toml"), "{error}");
-    let file = std::fs::File::create(&path).unwrap();
-    file.set_len(MAX_FILE + 1).unwrap();
-    let error = Options::read(&path).unwrap_err().to_string();
-    assert!(error.contains("is it the right file?"), "{error}");
-}
