@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use crate::clock;
 use crate::config::{Settings, SettingsError};
 use crate::decode::{self, DecodeError};
-use crate::deliver::{Frame, FrameStatus, Packet};
+use crate::deliver::Packet;
 use crate::engine::live::{Command, Sockets};
 use crate::engine::{CameraStatus, Engine, live};
 use crate::ntp::{NtpService, NtpServiceError, NtpSettings};
@@ -93,7 +93,7 @@ impl AggregatorBuilder {
     }
 
     /// Decode every frame: packets then wait for their pictures, and a frame that does not decode is
-    /// a [`FrameStatus::ReadError`].
+    /// a [`FrameStatus::ReadError`](crate::FrameStatus::ReadError).
     #[must_use]
     pub fn decode(mut self, decode: bool) -> Self {
         self.settings.decode = decode;
@@ -369,24 +369,10 @@ impl State {
         let overdue = now - packet.ready >= DECODE_WAIT;
         let frames = || packet.entries.iter().filter_map(|entry| entry.frame.as_deref());
         if overdue || frames().all(|frame| frame.picture.get().is_some()) {
-            return self.decoding.take().map(without_failed);
+            return self.decoding.take().map(Packet::without_failed);
         }
         None
     }
-}
-
-/// A frame that does not decode is not okay.
-fn without_failed(mut packet: Packet) -> Packet {
-    for entry in &mut packet.entries {
-        if entry.frame.as_deref().is_some_and(|frame: &Frame| frame.decoded().is_none()) {
-            entry.frame = None;
-            entry.status = FrameStatus::ReadError;
-            packet.complete = false;
-        }
-    }
-    let times = || packet.entries.iter().filter_map(|entry| Some(entry.frame.as_ref()?.time.utc));
-    packet.spread = times().max().zip(times().min()).map_or(Span::ZERO, |(last, first)| last - first);
-    packet
 }
 
 /// Tells the consumer when the thread ends, for whatever reason.

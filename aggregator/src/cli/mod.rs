@@ -23,6 +23,7 @@ use crate::replay::ReplayError;
 use args::{Cli, Command};
 pub(crate) use rates::{CameraRates, Rates};
 pub(crate) use serve::Interrupt;
+pub(crate) use writer::Writer;
 
 const PROGRAM: &str = "framelock-aggregator";
 

@@ -1,22 +1,22 @@
 //! `packets` and `run`: a live aggregator until it is told to end.
 
-use std::io;
+use std::io::{self, StdoutLock};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::writer::Writer;
 use super::{CliError, Rates};
 use crate::aggregator::{Aggregator, AggregatorError};
+use crate::clock;
 use crate::config::{Output, Settings};
+use crate::deliver::Packet;
 use crate::source::PortCounters;
 
 /// How often a reader that is gone is noticed while there is nothing to write.
 const PIPE_CHECK: Duration = Duration::from_millis(500);
-/// How long the packet that is being written may take once we are told to end.
-const LAST_LINE: Duration = Duration::from_millis(500);
 /// How often `run` logs what every camera does.
 const STATUS_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -86,7 +86,7 @@ async fn follow(
     status.tick().await;
     let end = sleep(options.duration.unwrap_or(Duration::MAX / 4));
     tokio::pin!(end);
-    let writer = if options.write { Some(Writer::start()?) } else { None };
+    let writer = if options.write { Some(Writer::start(write_line)?) } else { None };
     let (mut rates, mut taken, mut interrupted) = (Rates::default(), 0, false);
     while options.count.is_none_or(|count| taken < count) {
         tokio::select! {
@@ -98,19 +98,23 @@ async fn follow(
             more = pass_on(aggregator, writer.as_ref()) => if more? { taken += 1 } else { break },
         }
     }
-    let Some(writer) = writer else { return Ok(()) };
-    let patience = if interrupted { LAST_LINE } else { Duration::MAX / 4 };
-    tokio::select! {
-        biased;
-        () = interrupt.wait() => Ok(()),
-        // Nobody takes the last line: then it is not to be had.
-        written = timeout(patience, writer.end()) => Ok(written.unwrap_or(Ok(()))?),
+    match writer {
+        Some(writer) => Ok(writer.end(None, &mut interrupt, interrupted).await?),
+        None => Ok(()),
     }
+}
+
+/// Writes a packet as delivered now.
+fn write_line(packet: &Packet, out: &mut StdoutLock<'_>) -> io::Result<()> {
+    packet.write_json(clock::sandwich().utc_at(clock::now()).utc, out)
 }
 
 /// Takes the next packet, once there is room to write it; `false` when writing has failed. Can be cancelled:
 /// no packet is lost.
-async fn pass_on(aggregator: &mut Aggregator, writer: Option<&Writer>) -> Result<bool, AggregatorError> {
+async fn pass_on(
+    aggregator: &mut Aggregator,
+    writer: Option<&Writer<Packet>>,
+) -> Result<bool, AggregatorError> {
     let Some(writer) = writer else { return aggregator.next_async().await.map(|_| true) };
     let Some(room) = writer.room().await else { return Ok(false) };
     room.send(aggregator.next_async().await?);

@@ -143,8 +143,13 @@ impl<W: Write> Player<'_, W> {
     }
 
     fn write_set(&mut self, set: &FrameSet<()>) -> io::Result<()> {
-        let info =
-            PacketInfo { number: set.number, time: set.time, spread: set.spread, complete: set.complete };
+        let info = PacketInfo {
+            number: set.number,
+            time: set.time,
+            spread: set.spread,
+            spread_bound: None,
+            complete: set.complete,
+        };
         // Arrival times are of the clock of the capture times.
         let delivered = Utc::from_unix_nanos(set.ready.as_nanos());
         let entries = set.entries.iter().map(|entry| {

@@ -20,7 +20,7 @@ fn two_cameras_give_packets_in_the_form_of_live_ones() {
     assert_eq!(
         lines[0],
         concat!(
-            r#"{"packet":0,"time_ns":1005000000,"spread_ns":10000000,"complete":true,"frames":["#,
+            r#"{"packet":0,"time_ns":1005000000,"spread_ns":10000000,"spread_bound_ns":null,"complete":true,"frames":["#,
             r#"{"camera":"left","status":"okay","time_ns":1000000000,"uncertainty_ns":null,"time_source":null,"#,
             r#""frame_type":null,"width":null,"height":null,"bytes":null,"latency_ns":10000000},"#,
             r#"{"camera":"right","status":"okay","time_ns":1010000000,"uncertainty_ns":null,"time_source":null,"#,
@@ -43,7 +43,7 @@ fn arrival_times_decide_what_is_delivered_when() {
     let packets =
         replay("l,1.0,1.001\nr,1.0,1.03\nl,1.1,1.101\nr,1.1,1.13\nl,1.2,1.201\nr,1.2,1.23\n").unwrap();
     for line in packets.lines() {
-        assert!(line.contains(r#""spread_ns":0,"complete":true"#), "{line}");
+        assert!(line.contains(r#""spread_ns":0,"spread_bound_ns":null,"complete":true"#), "{line}");
         assert_eq!(line.matches(r#""latency_ns":30000000"#).count(), 2, "{line}");
     }
 }
