@@ -56,7 +56,8 @@ pub struct DecodeWorker {
 }
 
 impl DecodeWorker {
-    /// Starts the thread of the `camera`-th camera with `decoder`.
+    /// Starts the thread of the `camera`-th camera with `decoder`. What it logs is in the span that is current
+    /// now.
     ///
     /// # Errors
     /// When the system gives no thread.
@@ -66,9 +67,10 @@ impl DecodeWorker {
         let stats = Arc::new(DecodeStats::default());
         let worker =
             Worker { decoder, notify, pending: VecDeque::new(), stats: stats.clone(), broken: false };
+        let span = tracing::Span::current();
         let thread = std::thread::Builder::new()
             .name(format!("decode-{camera}"))
-            .spawn(move || worker.run(&frames))
+            .spawn(move || span.in_scope(|| worker.run(&frames)))
             .map_err(|error| DecodeError::Open(error.to_string()))?;
         Ok(Self { inbox, skipping: false, stats, thread: Some(thread) })
     }

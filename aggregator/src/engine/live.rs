@@ -91,7 +91,7 @@ impl Sockets {
                     Ok(_) => {}
                     Err(error) => {
                         // ICMP errors of what we sent come back here; the socket works on.
-                        tracing::debug!(address = %port.address(), %error, "receive");
+                        tracing::trace!(address = %port.address(), %error, "receive");
                         break;
                     }
                 }
@@ -105,7 +105,7 @@ impl Sockets {
             if let Some((_, _, port)) = port
                 && let Err(error) = port.send(transmit.to, &transmit.datagram)
             {
-                tracing::debug!(to = %transmit.to, %error, "RTCP not sent");
+                tracing::trace!(to = %transmit.to, %error, "RTCP not sent");
             }
         }
     }
@@ -143,6 +143,7 @@ pub(crate) async fn run(
         }
         sockets.send(&mut engine, now);
         while let Some((camera, frame)) = engine.poll_decode() {
+            let _in_stream = engine.span(camera).entered();
             workers.submit(camera, frame);
         }
         while let Some(packet) = engine.poll_packet() {

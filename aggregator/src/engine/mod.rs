@@ -63,6 +63,8 @@ struct Camera {
     place: usize,
     state: SourceState,
     last: Option<LastFrame>,
+    /// What the log says of its stream is said in here.
+    span: tracing::Span,
 }
 
 impl Engine {
@@ -99,7 +101,12 @@ impl Engine {
     fn add_camera(&mut self, port: PortIndex, name: CameraName) {
         let place = self.ports[port].cameras.len();
         self.ports[port].cameras.push(self.cameras.len());
-        self.cameras.push(Camera { name, port, place, state: SourceState::Starting, last: None });
+        let span = tracing::info_span!("stream", camera = %name);
+        match &mut self.ports[port].kind {
+            Kind::Rtp(rtp) => rtp.set_span(place, span.clone()),
+            Kind::Ts(ts) => ts.set_span(span.clone()),
+        }
+        self.cameras.push(Camera { name, port, place, state: SourceState::Starting, last: None, span });
         let index = self.sync.add_camera(SyncCamera::default());
         debug_assert_eq!(index.get() + 1, self.cameras.len());
     }
@@ -177,6 +184,12 @@ impl Engine {
         }
     }
 
+    /// What the log says of a camera's stream belongs in here.
+    #[must_use]
+    pub fn span(&self, camera: CameraIndex) -> tracing::Span {
+        self.cameras.get(camera.get()).map_or_else(tracing::Span::none, |camera| camera.span.clone())
+    }
+
     /// What was thrown away because it belongs to no camera.
     #[must_use]
     pub fn strangers(&self) -> PortCounters {
@@ -217,12 +230,13 @@ impl Engine {
                 None => return,
                 Some(PortEvent::Camera(name)) => {
                     let name = self.unique(name);
-                    tracing::info!(camera = %name, source = %self.ports[port].spec, "a new sender is a camera now");
                     self.add_camera(port, name);
+                    let _in_stream = self.cameras.last().map(|camera| camera.span.enter());
+                    tracing::info!(source = %self.ports[port].spec, "a new sender is a camera now");
                 }
                 Some(PortEvent::Taken(place, address)) => {
-                    let camera = &self.cameras[self.ports[port].cameras[place]];
-                    tracing::info!(camera = %camera.name, %address, "receiving");
+                    let _in_stream = self.cameras[self.ports[port].cameras[place]].span.enter();
+                    tracing::info!(%address, "receiving");
                 }
                 Some(PortEvent::Down(place, reason)) => {
                     self.set_state(self.ports[port].cameras[place], SourceState::Broken, Some(reason));
@@ -263,12 +277,11 @@ impl Engine {
             return;
         }
         known.state = state;
+        let _in_stream = known.span.enter();
         match reason {
-            Some(DownReason::Goodbye) => tracing::info!(camera = %known.name, "the sender said goodbye"),
-            Some(DownReason::Silent) => {
-                tracing::warn!(camera = %known.name, "nothing arrives any more; still listening");
-            }
-            None => tracing::info!(camera = %known.name, "live"),
+            Some(DownReason::Goodbye) => tracing::info!("the sender said goodbye"),
+            Some(DownReason::Silent) => tracing::warn!("nothing arrives any more; still listening"),
+            None => tracing::info!("live"),
         }
         self.sync.handle_source_state(CameraIndex::new(camera), state, self.now);
     }
@@ -285,18 +298,16 @@ impl Engine {
 
     fn log_sync_events(&mut self) {
         while let Some(event) = self.sync.poll_event() {
-            let name = |index: CameraIndex| &self.cameras[index.get()].name;
+            let (SyncEvent::ClockStep { camera, .. }
+            | SyncEvent::Reference { camera }
+            | SyncEvent::Late { camera }
+            | SyncEvent::InTime { camera }) = event;
+            let _in_stream = self.cameras[camera.get()].span.enter();
             match event {
-                SyncEvent::ClockStep { camera, by } => {
-                    tracing::warn!(camera = %name(camera), %by, "capture times jumped");
-                }
-                SyncEvent::Reference { camera } => {
-                    tracing::info!(camera = %name(camera), "packets are anchored on this camera");
-                }
-                SyncEvent::Late { camera } => {
-                    tracing::info!(camera = %name(camera), "late: not waited for any more");
-                }
-                SyncEvent::InTime { camera } => tracing::info!(camera = %name(camera), "in time again"),
+                SyncEvent::ClockStep { by, .. } => tracing::warn!(%by, "capture times jumped"),
+                SyncEvent::Reference { .. } => tracing::info!("packets are anchored on this camera"),
+                SyncEvent::Late { .. } => tracing::info!("late: not waited for any more"),
+                SyncEvent::InTime { .. } => tracing::info!("in time again"),
             }
         }
     }

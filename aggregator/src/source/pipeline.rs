@@ -9,7 +9,7 @@ use framelock_common::time::{HostTime, MediaTime, Utc};
 use super::gate::{Gate, Verdict};
 use super::reorder::PresentationOrder;
 use super::unit::{AccessUnit, UnitEvent};
-use crate::deliver::{Frame, FrameType};
+use crate::deliver::Frame;
 use crate::timestamp::{FrameTiming, HostClock, Mapper};
 
 /// The largest picture taken, in macroblocks: that of level 5.2, such as 4096x2304 (ITU-T H.264 table A-1).
@@ -131,7 +131,7 @@ impl FramePipeline {
                 let frame = Arc::new(Frame {
                     time: stamped.time,
                     time_source: stamped.source,
-                    frame_type: info.frame_type.map(frame_type),
+                    frame_type: info.frame_type,
                     key: info.key,
                     width: info.sps.map(|sps| sps.width),
                     height: info.sps.map(|sps| sps.height),
@@ -192,14 +192,5 @@ fn timing(unit: &AccessUnit, info: &AccessUnitInfo) -> FrameTiming {
         mpegts: unit.mpegts,
         sei: info.sei_time,
         arrival: unit.started,
-    }
-}
-
-fn frame_type(kind: framelock_common::h264::FrameType) -> FrameType {
-    use framelock_common::h264::FrameType as Kind;
-    match kind {
-        Kind::I => FrameType::I,
-        Kind::P => FrameType::P,
-        Kind::B => FrameType::B,
     }
 }

@@ -209,7 +209,7 @@ impl RtpStream {
                     self.handle_units(now, sink);
                 }
                 ReceiveEvent::Gap { lost } => {
-                    tracing::debug!(lost, ssrc = self.ssrc, "RTP packets lost");
+                    tracing::trace!(lost, ssrc = self.ssrc, "RTP packets lost");
                     self.units.gap(&mut self.units_out);
                     self.handle_units(now, sink);
                 }

@@ -32,7 +32,7 @@ impl Units for TsReader {
                 Some(TsEvent::AccessUnit { data, pts, dts, complete, .. }) => {
                     return Ok(Some(Unit { data, pts, dts: dts.unwrap_or(pts), damaged: !complete }));
                 }
-                Some(TsEvent::Problem(problem)) => tracing::debug!("{problem}"),
+                Some(TsEvent::Problem(problem)) => tracing::trace!("{problem}"),
                 None if self.ended => return Ok(None),
                 None => {
                     let length = self.file.read(&mut self.chunk)?;

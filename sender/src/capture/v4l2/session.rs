@@ -351,7 +351,7 @@ impl Converter {
             _ => convert::i420(data, self.stride, &mut picture).err().map(|error| error.to_string()),
         };
         if let Some(why) = damaged {
-            tracing::debug!("frame dropped: {why}");
+            tracing::trace!("frame dropped: {why}");
             return None;
         }
         Some(Picture::Raw(picture))
