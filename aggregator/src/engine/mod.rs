@@ -5,6 +5,7 @@
 
 pub mod live;
 pub mod offline;
+mod said;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -12,9 +13,11 @@ mod tests;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use framelock_common::time::HostTime;
+use framelock_common::time::{HostTime, Span};
 
 pub use status::{CameraStatus, LastFrame};
+
+use said::Said;
 
 use crate::config::{CameraConfig, Settings};
 use crate::deliver::{CameraName, Frame, Packet};
@@ -39,6 +42,10 @@ pub struct Engine {
     sync: Synchronizer<Arc<Frame>>,
     now: HostTime,
     decode: Option<VecDeque<(CameraIndex, Arc<Frame>)>>,
+    /// The camera on whose frames packets are anchored.
+    reference: Said<Option<usize>>,
+    /// Something may have to be said of the synchronizer.
+    unsaid: bool,
 }
 
 #[derive(Debug)]
@@ -65,6 +72,10 @@ struct Camera {
     last: Option<LastFrame>,
     /// What the log says of its stream is said in here.
     span: tracing::Span,
+    /// Whether packets do not wait for it.
+    late: Said<bool>,
+    /// How many jumps its capture times have made, and how far the last was.
+    steps: Said<(u64, Span)>,
 }
 
 impl Engine {
@@ -77,6 +88,8 @@ impl Engine {
             sync: Synchronizer::new(&settings.sync, Vec::new()),
             now: HostTime::from_nanos(0),
             decode: settings.decode.then(VecDeque::new),
+            reference: Said::default(),
+            unsaid: false,
         };
         for (index, camera) in settings.cameras.iter().enumerate() {
             engine.add_port(index, camera, settings.max_cameras, seed);
@@ -106,7 +119,16 @@ impl Engine {
             Kind::Rtp(rtp) => rtp.set_span(place, span.clone()),
             Kind::Ts(ts) => ts.set_span(span.clone()),
         }
-        self.cameras.push(Camera { name, port, place, state: SourceState::Starting, last: None, span });
+        self.cameras.push(Camera {
+            name,
+            port,
+            place,
+            state: SourceState::Starting,
+            last: None,
+            span,
+            late: Said::default(),
+            steps: Said::default(),
+        });
         let index = self.sync.add_camera(SyncCamera::default());
         debug_assert_eq!(index.get() + 1, self.cameras.len());
     }
@@ -298,17 +320,41 @@ impl Engine {
 
     fn log_sync_events(&mut self) {
         while let Some(event) = self.sync.poll_event() {
-            let (SyncEvent::ClockStep { camera, .. }
-            | SyncEvent::Reference { camera }
-            | SyncEvent::Late { camera }
-            | SyncEvent::InTime { camera }) = event;
-            let _in_stream = self.cameras[camera.get()].span.enter();
+            self.unsaid = true;
             match event {
-                SyncEvent::ClockStep { by, .. } => tracing::warn!(%by, "capture times jumped"),
-                SyncEvent::Reference { .. } => tracing::info!("packets are anchored on this camera"),
-                SyncEvent::Late { .. } => tracing::info!("late: not waited for any more"),
-                SyncEvent::InTime { .. } => tracing::info!("in time again"),
+                SyncEvent::ClockStep { camera, by } => {
+                    let steps = &mut self.cameras[camera.get()].steps;
+                    steps.set((steps.is().0 + 1, by));
+                }
+                SyncEvent::Reference { camera } => self.reference.set(Some(camera.get())),
+                SyncEvent::Late { camera } => self.cameras[camera.get()].late.set(true),
+                SyncEvent::InTime { camera } => self.cameras[camera.get()].late.set(false),
             }
         }
+        if std::mem::take(&mut self.unsaid) {
+            self.say();
+        }
+    }
+
+    /// Logs what the synchronizer has come to, as far as that is due.
+    fn say(&mut self) {
+        let due = |camera: &Camera| camera.steps.is_due() || camera.late.is_due();
+        for camera in self.cameras.iter_mut().filter(|camera| due(camera)) {
+            let _in_stream = camera.span.enter();
+            if let Some((steps, by)) = camera.steps.poll(self.now) {
+                tracing::warn!(%by, steps, "capture times jumped");
+            }
+            match camera.late.poll(self.now) {
+                Some(true) => tracing::info!("late: not waited for any more"),
+                Some(false) => tracing::info!("in time again"),
+                None => {}
+            }
+            self.unsaid |= due(camera);
+        }
+        if let Some(reference) = self.reference.poll(self.now).flatten() {
+            let _in_stream = self.cameras[reference].span.enter();
+            tracing::info!("packets are anchored on this camera");
+        }
+        self.unsaid |= self.reference.is_due();
     }
 }

@@ -299,11 +299,11 @@ impl RtpPort {
             self.streams[old].rtp.flush(&mut self.outputs);
             self.emit(old, now);
             self.streams[old].camera = None;
-            self.streams[old].rtp.set_has_camera(false, now);
+            self.streams[old].rtp.set_has_camera(false);
         }
         let stream = &mut self.streams[at];
         (stream.camera, stream.candidate) = (Some(camera), false);
-        stream.rtp.set_has_camera(true, now);
+        stream.rtp.set_has_camera(true);
         stream.rtp.adopt(std::mem::take(&mut stream.unseen), now);
         self.events.push_back(PortEvent::Taken(camera, stream.rtp.address));
     }
