@@ -79,6 +79,8 @@ pub struct Stream {
     pacer: Pacer,
     queue: PayloadQueue,
     clock: Option<ClockMapping>,
+    /// The clock that was last told in-band.
+    told: Option<ClockMapping>,
     kind: CaptureKind,
     jitter: Span,
     /// The next packet has to carry UTC.
@@ -119,6 +121,7 @@ impl Stream {
             pacer: Pacer::new(PacerConfig { burst: BURST, window: config.period / 2 }),
             queue: PayloadQueue::default(),
             clock: None,
+            told: None,
             kind: CaptureKind::Unknown,
             jitter: Span::ZERO,
             announce: true,
@@ -127,7 +130,7 @@ impl Stream {
 
     /// What is known of UTC from now on; `None` while the clock is unsynchronized.
     pub fn handle_clock(&mut self, clock: Option<ClockMapping>) {
-        self.announce |= clock.map(|new| new.epoch) != self.clock.map(|old| old.epoch);
+        self.announce |= ClockMapping::is_news(self.told.as_ref(), clock.as_ref());
         self.clock = clock;
         self.inform_session();
     }
@@ -211,6 +214,7 @@ impl Stream {
         let timestamp = fields.timestamp.unwrap_or_else(|| self.media.at(now).to_rtp());
         let with_utc = std::mem::take(&mut self.announce) || fields.with_utc;
         let clock = self.clock.filter(|_| with_utc);
+        self.told = if with_utc { self.clock } else { self.told };
         let ntp64 = clock.map(|clock| utc_of(timestamp, &clock, self.media, now));
         session.write_rtp(timestamp, fields.marker, ntp64, payload, out);
         Some(DatagramKind::Media)

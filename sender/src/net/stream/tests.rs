@@ -153,6 +153,12 @@ fn utc_is_claimed_only_while_it_is_known_and_every_change_is_announced() {
     stream.handle_clock(Some(mapping(0, UTC + Span::from_micros(5))));
     assert_eq!(send(&mut stream, false), (None, Vec::new()));
     assert!(send(&mut stream, true).0.is_some());
+    // One that moves the frames is, once.
+    stream.handle_clock(Some(mapping(0, UTC + Span::from_millis(3))));
+    let (in_band, reports) = send(&mut stream, false);
+    assert!((in_band.unwrap() - Span::from_millis(3)).abs() <= Span::from_micros(12));
+    assert_eq!(reports.len(), 1);
+    assert_eq!(send(&mut stream, false), (None, Vec::new()));
     // A step is.
     stream.handle_clock(Some(mapping(1, UTC + Span::from_secs(1))));
     let (in_band, reports) = send(&mut stream, false);
