@@ -42,6 +42,8 @@ pub struct Frame {
     pub kind: CaptureKind,
     /// Half-width of the error of `mono` itself.
     pub jitter: Span,
+    /// The time from one frame to the next, as the source declares it now.
+    pub period: Span,
 }
 
 /// What a stream is told at its start.
@@ -51,8 +53,6 @@ pub struct StreamConfig {
     pub transport: Transport,
     /// The camera's name.
     pub cname: String,
-    /// The time between two frames.
-    pub period: Span,
     /// Random numbers, as RFC 3550 section 5.1 asks for SSRC, first sequence number and timestamp.
     pub random: [u32; 3],
 }
@@ -118,7 +118,7 @@ impl Stream {
             wrapper,
             session,
             media,
-            pacer: Pacer::new(PacerConfig { burst: BURST, window: config.period / 2 }),
+            pacer: Pacer::new(PacerConfig { burst: BURST, window: Span::ZERO }),
             queue: PayloadQueue::default(),
             clock: None,
             told: None,
@@ -162,6 +162,7 @@ impl Stream {
                 });
             }
         }
+        self.pacer.set_window(frame.period / 2);
         self.pacer.handle_frame(self.queue.len() - before, now);
     }
 

@@ -80,7 +80,8 @@ fn capture(
                     shared.counters.set_phase(keeper.handle(source, &captured, mapping.as_ref()));
                 }
                 let Captured { mono, kind, jitter, picture, .. } = captured;
-                if !take(picture, Origin { mono, dts: None, kind, jitter }, source.info())? {
+                let period = source.info().rate.period();
+                if !take(picture, Origin { mono, dts: None, kind, jitter, period }, source.info())? {
                     break;
                 }
             }
@@ -234,6 +235,7 @@ mod tests {
             assert_eq!(time.utc, mapping.utc0 + Span::from_millis(ms));
             assert_eq!(time.uncertainty, Some(Span::from_micros(1_200)));
             assert_eq!(frame.mono - frame.dts.expect("kept"), Span::from_millis(5));
+            assert_eq!(frame.period, FrameRate::from_hz(30).period());
         }
         assert!(frames[0].key && !frames[1].key);
         // Without UTC none is claimed.

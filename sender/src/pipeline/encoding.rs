@@ -126,6 +126,7 @@ mod tests {
                     dts: None,
                     kind: CaptureKind::Unknown,
                     jitter: Span::ZERO,
+                    period: rate.period(),
                 };
                 let picture = PicturePool::new().take(size);
                 let _ = slot.put(Raw { picture, full_range: false, origin });

@@ -141,7 +141,6 @@ async fn run_stages(settings: &Settings, clock: BoardClock) -> Result<(), RunErr
         StreamConfig {
             transport: settings.transport,
             cname: settings.camera.clone(),
-            period: info.rate.period(),
             random: std::array::from_fn(|_| (clock::random() >> 32) as u32),
         },
         clock.now(),

@@ -20,6 +20,8 @@ pub(super) struct Origin {
     pub(super) kind: CaptureKind,
     /// Half-width of the error of `mono`.
     pub(super) jitter: Span,
+    /// The time from one frame to the next, as the source declares it.
+    pub(super) period: Span,
 }
 
 /// Takes encoded frames.
@@ -38,8 +40,8 @@ impl Outlet {
     /// Sends a frame on, waiting for room in the queue; false when no more are wanted.
     pub(super) fn put(&mut self, access_unit: Vec<u8>, key: bool, origin: Origin) -> bool {
         let data = self.with_capture_time(access_unit, origin);
-        let Origin { mono, dts, kind, jitter } = origin;
-        if self.sender.blocking_send(Frame { data, mono, dts, key, kind, jitter }).is_err() {
+        let Origin { mono, dts, kind, jitter, period } = origin;
+        if self.sender.blocking_send(Frame { data, mono, dts, key, kind, jitter, period }).is_err() {
             return false;
         }
         let Some(left) = &mut self.left else { return true };

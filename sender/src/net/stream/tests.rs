@@ -10,12 +10,8 @@ const PERIOD: Span = Span::from_millis(33);
 const START: BoardTime = BoardTime::from_nanos(1_000_000_000_000);
 
 fn stream(transport: Transport) -> Stream {
-    let config = StreamConfig {
-        transport,
-        cname: "left".to_owned(),
-        period: PERIOD,
-        random: [0x1234_5678, 0xffff_fff0, 0xffff_ff00],
-    };
+    let config =
+        StreamConfig { transport, cname: "left".to_owned(), random: [0x1234_5678, 0xffff_fff0, 0xffff_ff00] };
     Stream::new(config, START)
 }
 
@@ -23,7 +19,7 @@ fn stream(transport: Transport) -> Stream {
 fn frame(size: usize, key: bool, mono: BoardTime) -> Frame {
     let mut data = vec![0, 0, 0, 1, if key { 0x65 } else { 0x41 }];
     data.resize(size.max(6), 0x88);
-    Frame { data, mono, dts: None, key, kind: CaptureKind::Synthetic, jitter: Span::ZERO }
+    Frame { data, mono, dts: None, key, kind: CaptureKind::Synthetic, jitter: Span::ZERO, period: PERIOD }
 }
 
 fn mapping(epoch: u32, utc0: Utc) -> ClockMapping {
@@ -74,6 +70,14 @@ fn a_large_key_frame_leaves_within_half_a_period_and_a_small_frame_at_once() {
         stream.handle_frame(&frame(9_000, false, next), next);
         let sent: usize = transmit(&mut stream, next).iter().map(|(_, bytes)| bytes.len()).sum();
         assert!(sent > 9_000, "{transport}");
+
+        // The camera comes back at a third of the rate.
+        let (slow, then) = (PERIOD * 3, next + PERIOD);
+        stream.handle_frame(&Frame { period: slow, ..frame(100_000, true, then) }, then);
+        let all = run(&mut stream, then, then + slow);
+        let large = all.iter().filter(|(_, _, bytes)| bytes.len() > 400);
+        let last = large.map(|(at, ..)| *at).max().unwrap();
+        assert!(last > then + slow / 4 && last <= then + slow / 2, "{transport}: {}", last - then);
     }
 }
 
