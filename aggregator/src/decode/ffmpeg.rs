@@ -7,7 +7,7 @@ use ffmpeg::format::Pixel;
 use ffmpeg::{Dictionary, Packet, decoder, frame};
 
 use super::picture::{Plane, picture};
-use super::{DecodeError, Decoder};
+use super::{DecodeError, Decoder, Pictures};
 use crate::deliver::Picture;
 use crate::source::MAX_MACROBLOCKS;
 
@@ -34,7 +34,7 @@ impl FfmpegDecoder {
         Ok(Self { decoder })
     }
 
-    fn drain(&mut self, out: &mut Vec<(i64, Picture)>) {
+    fn drain(&mut self, out: &mut Pictures) {
         let mut frame = frame::Video::empty();
         while self.decoder.receive_frame(&mut frame).is_ok() {
             let Some(number) = frame.pts() else { continue };
@@ -48,12 +48,7 @@ impl FfmpegDecoder {
 }
 
 impl Decoder for FfmpegDecoder {
-    fn decode(
-        &mut self,
-        access_unit: &[u8],
-        number: i64,
-        out: &mut Vec<(i64, Picture)>,
-    ) -> Result<(), DecodeError> {
+    fn decode(&mut self, access_unit: &[u8], number: i64, out: &mut Pictures) -> Result<(), DecodeError> {
         let mut packet = Packet::copy(access_unit);
         packet.set_pts(Some(number));
         let sent = self.decoder.send_packet(&packet);
@@ -61,7 +56,7 @@ impl Decoder for FfmpegDecoder {
         sent.map_err(|error| DecodeError::Data(error.to_string()))
     }
 
-    fn flush(&mut self, out: &mut Vec<(i64, Picture)>) {
+    fn flush(&mut self, out: &mut Pictures) {
         if self.decoder.send_eof().is_ok() {
             self.drain(out);
         }

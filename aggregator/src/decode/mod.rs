@@ -33,6 +33,9 @@ pub enum DecodeError {
     Data(String),
 }
 
+/// Decoded pictures, each with the number of its access unit.
+pub type Pictures = Vec<(i64, Picture)>;
+
 /// An H.264 decoder of one stream.
 pub trait Decoder: Send {
     /// Decodes one access unit (Annex B) numbered `number`, and appends the pictures that come out
@@ -40,15 +43,10 @@ pub trait Decoder: Send {
     ///
     /// # Errors
     /// When the access unit is refused. The decoder can be used on, from the next key frame.
-    fn decode(
-        &mut self,
-        access_unit: &[u8],
-        number: i64,
-        out: &mut Vec<(i64, Picture)>,
-    ) -> Result<(), DecodeError>;
+    fn decode(&mut self, access_unit: &[u8], number: i64, out: &mut Pictures) -> Result<(), DecodeError>;
 
     /// Appends what is still held back; the stream ended or starts anew with a key frame.
-    fn flush(&mut self, out: &mut Vec<(i64, Picture)>);
+    fn flush(&mut self, out: &mut Pictures);
 }
 
 /// A decoder of the best kind this build has.

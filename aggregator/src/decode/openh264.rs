@@ -6,7 +6,7 @@ use openh264::decoder::{DecodedYUV, Decoder as OpenH264};
 use openh264::formats::YUVSource;
 
 use super::picture::{Plane, picture};
-use super::{DecodeError, Decoder};
+use super::{DecodeError, Decoder, Pictures};
 use crate::deliver::Picture;
 
 /// An openh264 decoder of one stream.
@@ -23,12 +23,7 @@ impl OpenH264Decoder {
 }
 
 impl Decoder for OpenH264Decoder {
-    fn decode(
-        &mut self,
-        access_unit: &[u8],
-        number: i64,
-        out: &mut Vec<(i64, Picture)>,
-    ) -> Result<(), DecodeError> {
+    fn decode(&mut self, access_unit: &[u8], number: i64, out: &mut Pictures) -> Result<(), DecodeError> {
         if self.inspector.inspect(access_unit).frame_type == Some(FrameType::B) {
             return Err(DecodeError::Data(
                 "openh264 takes no B-frames; build with feature ffmpeg".to_owned(),
@@ -45,7 +40,7 @@ impl Decoder for OpenH264Decoder {
         }
     }
 
-    fn flush(&mut self, _out: &mut Vec<(i64, Picture)>) {}
+    fn flush(&mut self, _out: &mut Pictures) {}
 }
 
 fn planar(yuv: &DecodedYUV<'_>) -> Option<Picture> {

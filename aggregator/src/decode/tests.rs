@@ -49,7 +49,7 @@ fn decode_all(decoder: Box<dyn Decoder>, frames: &[Arc<Frame>]) -> Arc<DecodeSta
 struct Picky;
 
 impl Decoder for Picky {
-    fn decode(&mut self, unit: &[u8], number: i64, out: &mut Vec<(i64, Picture)>) -> Result<(), DecodeError> {
+    fn decode(&mut self, unit: &[u8], number: i64, out: &mut Pictures) -> Result<(), DecodeError> {
         if unit == b"bad" {
             return Err(DecodeError::Data("asked to".to_owned()));
         }
@@ -57,7 +57,7 @@ impl Decoder for Picky {
         Ok(())
     }
 
-    fn flush(&mut self, _out: &mut Vec<(i64, Picture)>) {}
+    fn flush(&mut self, _out: &mut Pictures) {}
 }
 
 #[test]
@@ -77,12 +77,12 @@ fn after_a_failure_nothing_is_shown_until_a_key_frame() {
 struct Slow(mpsc::Receiver<()>);
 
 impl Decoder for Slow {
-    fn decode(&mut self, _: &[u8], number: i64, out: &mut Vec<(i64, Picture)>) -> Result<(), DecodeError> {
+    fn decode(&mut self, _: &[u8], number: i64, out: &mut Pictures) -> Result<(), DecodeError> {
         let _gone = self.0.recv();
         Picky.decode(b"good", number, out)
     }
 
-    fn flush(&mut self, _out: &mut Vec<(i64, Picture)>) {}
+    fn flush(&mut self, _out: &mut Pictures) {}
 }
 
 #[test]
@@ -122,11 +122,11 @@ fn a_slow_decoder_goes_on_with_the_newest_key_frame() {
 struct Panics;
 
 impl Decoder for Panics {
-    fn decode(&mut self, _: &[u8], _: i64, _: &mut Vec<(i64, Picture)>) -> Result<(), DecodeError> {
+    fn decode(&mut self, _: &[u8], _: i64, _: &mut Pictures) -> Result<(), DecodeError> {
         panic!("asked to");
     }
 
-    fn flush(&mut self, _out: &mut Vec<(i64, Picture)>) {}
+    fn flush(&mut self, _out: &mut Pictures) {}
 }
 
 #[test]
@@ -140,7 +140,7 @@ fn a_decoder_that_panics_leaves_no_frame_waiting() {
     assert!(frames[1..].iter().all(|frame| frame.picture.get() == Some(&Decoded::Failed)));
 }
 
-#[cfg(feature = "ffmpeg")]
+#[cfg(any(feature = "ffmpeg", feature = "openh264"))]
 mod real {
     use std::process::Command;
 
@@ -149,11 +149,12 @@ mod real {
 
     use super::*;
 
-    #[test]
-    fn every_picture_lands_in_its_own_frame_even_with_b_frames() {
-        // Frame N is a grey of 20 + 4 N, so that its picture tells which frame it is.
+    /// 50 frames in decoding order, with their number in order of presentation. Frame N is a grey of 20 + 4 N,
+    /// so that its picture tells which frame it is.
+    fn greys(b_frames: &str) -> (Vec<Arc<Frame>>, Vec<i64>) {
         let source = "nullsrc=s=128x128:r=25:d=2,geq=lum='20+4*N':cb=128:cr=128";
-        let args = ["-v", "error", "-f", "lavfi", "-i", source, "-c:v", "libx264", "-qp", "10", "-bf", "3"];
+        let args =
+            ["-v", "error", "-f", "lavfi", "-i", source, "-c:v", "libx264", "-qp", "10", "-bf", b_frames];
         let output = Command::new("ffmpeg")
             .args(args)
             .args(["-g", "20", "-pix_fmt", "yuv420p", "-f", "mpegts", "-"])
@@ -177,16 +178,51 @@ mod real {
         demuxer.flush();
         std::iter::from_fn(|| demuxer.poll()).for_each(&mut take);
         assert_eq!(frames.len(), 50);
-        assert!(!times.is_sorted(), "the stream has B-frames");
-        let stats = decode_all(open().unwrap(), &frames);
         let first = *times.iter().min().unwrap();
-        for (frame, pts) in frames.iter().zip(&times) {
-            let number = (pts - first) / 3_600;
+        (frames, times.iter().map(|pts| (pts - first) / 3_600).collect())
+    }
+
+    fn shows_every_frame(decoder: Box<dyn Decoder>, frames: &[Arc<Frame>], numbers: &[i64]) {
+        let stats = decode_all(decoder, frames);
+        for (frame, number) in frames.iter().zip(numbers) {
             let picture = frame.decoded().unwrap_or_else(|| panic!("frame {number} has no picture"));
             let grey = i64::from(picture.y[64 * 128 + 64]);
             assert!((grey - (20 + 4 * number)).abs() <= 1, "frame {number} shows frame {}", (grey - 20) / 4);
             assert_eq!((picture.width, picture.height, picture.u.len()), (128, 128, 64 * 64));
         }
         assert_eq!((stats.failed(), stats.skipped()), (0, 0));
+    }
+
+    #[cfg(feature = "ffmpeg")]
+    #[test]
+    fn every_picture_lands_in_its_own_frame_even_with_b_frames() {
+        let (frames, numbers) = greys("3");
+        assert!(!numbers.is_sorted(), "the stream has B-frames");
+        shows_every_frame(open().unwrap(), &frames, &numbers);
+    }
+
+    #[cfg(feature = "openh264")]
+    #[test]
+    fn the_fallback_shows_every_frame_of_a_stream_without_b_frames() {
+        let (frames, numbers) = greys("0");
+        assert!(numbers.is_sorted());
+        shows_every_frame(Box::new(openh264::OpenH264Decoder::new().unwrap()), &frames, &numbers);
+    }
+
+    #[cfg(feature = "openh264")]
+    #[test]
+    fn the_fallback_refuses_b_frames_and_goes_on_with_a_key_frame() {
+        let (frames, numbers) = greys("3");
+        let stats = decode_all(Box::new(openh264::OpenH264Decoder::new().unwrap()), &frames);
+        let mut shown = 0;
+        for (frame, number) in frames.iter().zip(&numbers) {
+            let Some(picture) = frame.decoded() else { continue };
+            let grey = i64::from(picture.y[64 * 128 + 64]);
+            assert!((grey - (20 + 4 * number)).abs() <= 1, "frame {number} shows frame {}", (grey - 20) / 4);
+            shown += 1;
+        }
+        let keys = frames.iter().filter(|frame| frame.key).count();
+        assert!(keys >= 3 && shown >= keys, "{shown} pictures, {keys} key frames");
+        assert!(stats.failed() > 0);
     }
 }

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-use super::{DecodeError, Decoder};
-use crate::deliver::{Decoded, Frame, Picture};
+use super::{DecodeError, Decoder, Pictures};
+use crate::deliver::{Decoded, Frame};
 
 /// Frames that may wait for the decoder. When it cannot keep up the newest are marked failed, and
 /// so are all until the next key frame: what comes after a skipped frame cannot be shown. A key frame
@@ -183,7 +183,7 @@ impl Worker {
         self.fail_all();
     }
 
-    fn handle(&mut self, frame: Arc<Frame>, out: &mut Vec<(i64, Picture)>) {
+    fn handle(&mut self, frame: Arc<Frame>, out: &mut Pictures) {
         if frame.key && (self.broken || self.pending.iter().any(|p| p.sequence >= frame.sequence)) {
             // Numbers or references start anew: take out what is left first.
             self.decoder.flush(out);
@@ -212,7 +212,7 @@ impl Worker {
     }
 
     /// Gives each picture to the frame it was made of.
-    fn settle(&mut self, out: &mut Vec<(i64, Picture)>) {
+    fn settle(&mut self, out: &mut Pictures) {
         for (number, picture) in out.drain(..) {
             let at = self.pending.iter().position(|frame| i64::try_from(frame.sequence) == Ok(number));
             if let Some(frame) = at.and_then(|at| self.pending.remove(at)) {

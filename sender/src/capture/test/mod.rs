@@ -15,7 +15,7 @@ use self::pattern::Pattern;
 use super::pace::sleep_until;
 use super::{
     CaptureConfig, CaptureCounters, CaptureError, Captured, Format, FrameRate, PhaseMeans, PhaseMove,
-    Picture, PicturePool, Size, StreamInfo, StretchRange, TestSpec,
+    Picture, PicturePool, Size, StreamInfo, TestSpec,
 };
 use crate::clock::BoardClock;
 use crate::overlay;
@@ -126,16 +126,11 @@ impl super::Capture for TestSource {
     }
 
     fn phase_means(&self) -> PhaseMeans {
-        let limit = self.info.rate.period() / 2;
-        let stretch = StretchRange { shortest: -limit, longest: limit, step: Span::from_nanos(1) };
-        PhaseMeans { stretch: Some(stretch), ..PhaseMeans::default() }
+        PhaseMeans::exact(self.info.rate.period())
     }
 
     fn move_phase(&mut self, order: PhaseMove) -> Result<(), CaptureError> {
-        let PhaseMove::Stretch(by) = order else {
-            return Err(CaptureError::Settings("the test source only stretches frames".to_owned()));
-        };
-        self.oscillator.shift(by);
+        self.oscillator.shift(order.stretch(&self.info)?);
         Ok(())
     }
 }
