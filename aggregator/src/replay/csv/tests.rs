@@ -77,6 +77,13 @@ fn no_more_cameras_than_the_limit() {
 }
 
 #[test]
+fn no_more_frames_than_the_limit() {
+    assert!(read(&b"a,1\na,2\na,3\n"[..], "t", 3).is_ok());
+    let error = read(&b"a,1\na,2\n\na,3\n"[..], "t", 2).unwrap_err().to_string();
+    assert!(error.starts_with("t:4: more than 2 frames; "), "{error}");
+}
+
+#[test]
 fn headers_blank_lines_windows_ends_and_a_missing_last_newline_are_fine() {
     let plain = replay("a,1\na,2\na,3\n").unwrap();
     assert_eq!(replay("\u{feff}cam_id,frame_time,arrival_time\r\na,1,\r\n\r\na, 2\r\na,3").unwrap(), plain);
