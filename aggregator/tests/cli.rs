@@ -98,6 +98,22 @@ fn failures_while_running_are_code_1() {
 }
 
 #[test]
+fn what_cannot_be_written_is_a_failure() {
+    let times = file("a,1\na,2\n");
+    let settings = file("[[camera]]\nname = \"a\"\nsource = \"rtp://:5000\"\n");
+    let path = |file: &tempfile::NamedTempFile| file.path().to_str().unwrap().to_owned();
+    for args in
+        [["replay", "--timestamps", &path(&times)], ["validate", &path(&settings), "--log-format=text"]]
+    {
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let output = program().args(args).stdout(full).output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{args:?}: {stderr}");
+        assert!(stderr.contains("cannot write to standard output: No space left"), "{args:?}: {stderr}");
+    }
+}
+
+#[test]
 fn a_port_in_use_is_one_line_with_what_to_do() {
     let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();

@@ -64,9 +64,12 @@ pub enum CliError {
     /// The demonstration failed.
     #[error(transparent)]
     Demo(#[from] DemoError),
-    /// Standard output or the runtime failed.
-    #[error("{0}")]
-    Io(#[from] std::io::Error),
+    /// Standard output cannot be written to.
+    #[error("cannot write to standard output: {0}")]
+    Output(#[source] std::io::Error),
+    /// The system gives no threads, timers or signals.
+    #[error("cannot set up threads, timers and signals: {0}")]
+    System(#[source] std::io::Error),
 }
 
 impl CliError {
@@ -84,10 +87,10 @@ impl CliError {
     /// Whether the reader of our output is gone, which is no failure.
     fn is_closed_pipe(&self) -> bool {
         let source = match self {
-            Self::Io(error)
+            Self::Output(error)
             | Self::Replay(ReplayError::Write(error))
             | Self::Pcap { source: OfflineError::Write(error), .. }
-            | Self::Demo(DemoError::Io(error)) => error,
+            | Self::Demo(DemoError::Output(error)) => error,
             _ => return false,
         };
         source.kind() == std::io::ErrorKind::BrokenPipe
@@ -134,6 +137,5 @@ fn validate(file: &Path) -> Result<(), CliError> {
     settings.check().map_err(|error| CliError::Usage(format!("{}: {error}", file.display())))?;
     let count = settings.cameras.len();
     let plural = if count == 1 { "" } else { "s" };
-    writeln!(std::io::stdout(), "{}: valid, {count} source{plural}", file.display())?;
-    Ok(())
+    writeln!(std::io::stdout(), "{}: valid, {count} source{plural}", file.display()).map_err(CliError::Output)
 }

@@ -66,10 +66,11 @@ pub(super) fn run(settings: &Settings) -> Result<(), CliError> {
 }
 
 fn serve(settings: &Settings, options: &Options) -> Result<(), CliError> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(CliError::System)?;
     runtime.block_on(async {
         // Before the first sign of life: whoever sees it may signal at once.
-        let interrupt = Interrupt::new()?;
+        let interrupt = Interrupt::new().map_err(CliError::System)?;
         let mut aggregator = Aggregator::start(settings)?;
         follow(&mut aggregator, interrupt, options).await
     })
@@ -86,7 +87,7 @@ async fn follow(
     status.tick().await;
     let end = sleep(options.duration.unwrap_or(Duration::MAX / 4));
     tokio::pin!(end);
-    let writer = if options.write { Some(Writer::start(write_line)?) } else { None };
+    let writer = options.write.then(|| Writer::start(write_line)).transpose().map_err(CliError::System)?;
     let (mut rates, mut taken, mut interrupted) = (Rates::default(), 0, false);
     while options.count.is_none_or(|count| taken < count) {
         tokio::select! {
@@ -99,7 +100,7 @@ async fn follow(
         }
     }
     match writer {
-        Some(writer) => Ok(writer.end(None, &mut interrupt, interrupted).await?),
+        Some(writer) => writer.end(None, &mut interrupt, interrupted).await.map_err(CliError::Output),
         None => Ok(()),
     }
 }
@@ -136,7 +137,7 @@ fn log_status(aggregator: &Aggregator, rates: &mut Rates) {
         let last = camera.last;
         tracing::info!(
             camera = %camera.name,
-            state = ?camera.state,
+            state = camera.state.as_str(),
             fps = format_args!("{:.1}", rate.fps),
             kbit_s = format_args!("{:.0}", rate.bitrate / 1e3),
             lost = camera.stream.lost,

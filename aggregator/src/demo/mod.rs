@@ -80,9 +80,12 @@ pub enum DemoError {
     /// A bound did not hold.
     #[error("{0} capture times lie outside their bound; please report this with the table above")]
     OutsideBound(u64),
-    /// Standard output or the runtime failed.
-    #[error("{0}")]
-    Io(#[from] io::Error),
+    /// Standard output cannot be written to.
+    #[error("cannot write to standard output: {0}")]
+    Output(#[source] io::Error),
+    /// The system gives no threads, timers or signals, or does not tell of the senders' processes.
+    #[error("cannot set up threads, timers and processes: {0}")]
+    System(#[from] io::Error),
 }
 
 /// Runs the demonstration.
@@ -139,7 +142,7 @@ impl Demo {
         drop(aggregator);
         let mut report = Vec::new();
         truth.report(&mut report)?;
-        writer.end(Some(report), &mut interrupt, interrupted).await?;
+        writer.end(Some(report), &mut interrupt, interrupted).await.map_err(DemoError::Output)?;
         match (truth.complete_packets(), truth.outside()) {
             (0, _) => Err(DemoError::Nothing(config.cameras)),
             (_, 0) => Ok(()),

@@ -8,7 +8,6 @@ use super::truth::Truth;
 use crate::cli::CameraRates;
 use crate::deliver::{FrameStatus, Packet};
 use crate::engine::CameraStatus;
-use crate::sync::SourceState;
 
 /// See the module.
 #[derive(Debug)]
@@ -79,7 +78,7 @@ impl Table {
                 out,
                 "{:<10} {:<9} {:>6.1} {:>11.0} {:>6} {:>12} {:>12} {:>14}",
                 camera.name.as_str(),
-                state(camera.state),
+                camera.state.as_str(),
                 rate.fps,
                 rate.bitrate / 1e3,
                 camera.stream.lost,
@@ -104,7 +103,7 @@ impl Table {
                 out,
                 " | {} {} {:.1} fps {:.0} kbit/s",
                 camera.name,
-                state(camera.state),
+                camera.state.as_str(),
                 rate.fps,
                 rate.bitrate / 1e3
             )?;
@@ -117,13 +116,5 @@ impl Table {
             }
         }
         writeln!(out)
-    }
-}
-
-fn state(state: SourceState) -> &'static str {
-    match state {
-        SourceState::Starting => "starting",
-        SourceState::Live => "live",
-        SourceState::Broken => "broken",
     }
 }
