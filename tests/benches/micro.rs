@@ -221,7 +221,7 @@ fn board_sends(board: u16, phase: Span, units: &[(Vec<u8>, bool)], out: &mut Vec
             dts: None,
             key: *key,
             kind: CaptureKind::Synthetic,
-            jitter: Span::ZERO,
+            uncertainty: Span::ZERO,
             period: PERIOD,
         };
         stream.handle_frame(&frame, now);

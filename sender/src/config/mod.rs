@@ -124,7 +124,7 @@ pub struct CaptureOptions {
     /// How much later than the exposure the driver's timestamp is.
     #[serde(deserialize_with = "de::optional_duration")]
     pub latency: Option<Span>,
-    /// Half-width of the spread of that latency.
+    /// Half-width of the spread of that latency; `None` lets the kind of timestamp decide.
     #[serde(deserialize_with = "de::optional_duration")]
     pub latency_spread: Option<Span>,
     /// V4L2 controls by name.
@@ -242,6 +242,7 @@ impl Options {
         let bitrate = self.bitrate.unwrap_or(1_500_000);
         let keyframe_interval = self.keyframe_interval.unwrap_or(Span::from_secs(2));
         let spread = self.capture.latency_spread.unwrap_or(Span::ZERO);
+        let latency = self.capture.latency.unwrap_or(Span::ZERO);
         let system_trust = self.clock.trust_system_within.map_or(Trust::Kernel, Trust::Within);
         in_range("bitrate", bitrate, 10_000..=100_000_000, "allowed are 10k to 100M")?;
         in_range(
@@ -250,6 +251,8 @@ impl Options {
             Span::from_millis(100)..=Span::from_secs(60),
             "allowed are 100ms to 60s",
         )?;
+        let latencies = Span::from_secs(-1)..=Span::from_secs(10);
+        in_range("capture.latency", latency, latencies, "allowed are -1s to 10s")?;
         in_range("capture.latency-spread", spread, Span::ZERO..=Span::from_secs(1), "allowed are 0ms to 1s")?;
         let restart_interval = self.phase_restart_interval.unwrap_or(PHASE_RESTART_INTERVAL);
         in_range(

@@ -41,7 +41,7 @@ pub struct Frame {
     /// What `mono` is the instant of.
     pub kind: CaptureKind,
     /// Half-width of the error of `mono` itself.
-    pub jitter: Span,
+    pub uncertainty: Span,
     /// The time from one frame to the next, as the source declares it now.
     pub period: Span,
 }
@@ -82,7 +82,7 @@ pub struct Stream {
     /// The clock that was last told in-band.
     told: Option<ClockMapping>,
     kind: CaptureKind,
-    jitter: Span,
+    uncertainty: Span,
     /// The next packet has to carry UTC.
     announce: bool,
 }
@@ -123,7 +123,7 @@ impl Stream {
             clock: None,
             told: None,
             kind: CaptureKind::Unknown,
-            jitter: Span::ZERO,
+            uncertainty: Span::ZERO,
             announce: true,
         }
     }
@@ -137,8 +137,8 @@ impl Stream {
 
     /// Queues a frame. Whatever is left of the one before leaves at once.
     pub fn handle_frame(&mut self, frame: &Frame, now: BoardTime) {
-        if (self.kind, self.jitter) != (frame.kind, frame.jitter) {
-            (self.kind, self.jitter) = (frame.kind, frame.jitter);
+        if (self.kind, self.uncertainty) != (frame.kind, frame.uncertainty) {
+            (self.kind, self.uncertainty) = (frame.kind, frame.uncertainty);
             self.inform_session();
         }
         self.queue.reclaim();
@@ -246,7 +246,7 @@ impl Stream {
         let info = ClockInfo {
             pts_on_rtp_clock: true,
             state: if self.clock.is_some() { ClockState::Synchronized } else { ClockState::Unsynchronized },
-            uncertainty: self.jitter,
+            uncertainty: self.uncertainty,
             capture_kind: self.kind,
         };
         session.set_clock(self.clock, info);

@@ -125,7 +125,7 @@ mod tests {
                     mono: BoardTime::from_nanos(0),
                     dts: None,
                     kind: CaptureKind::Unknown,
-                    jitter: Span::ZERO,
+                    uncertainty: Span::ZERO,
                     period: rate.period(),
                 };
                 let picture = PicturePool::new().take(size);

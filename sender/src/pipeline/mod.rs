@@ -184,7 +184,7 @@ fn capture_config(settings: &Settings, clock: BoardClock) -> CaptureConfig {
         pixels: settings.overlay_time,
         controls: settings.capture.controls.clone(),
         latency: settings.capture.latency.unwrap_or(Span::ZERO),
-        latency_spread: settings.capture.latency_spread.unwrap_or(Span::ZERO),
+        latency_spread: settings.capture.latency_spread,
         clock,
     }
 }

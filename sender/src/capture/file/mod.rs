@@ -190,7 +190,14 @@ impl Capture for FileSource {
         let sequence = self.counters.frames;
         self.counters.frames += 1;
         let mono: BoardTime = slot.capture;
-        Ok(Captured { mono, kind: CaptureKind::File, jitter: Span::ZERO, sequence, picture })
+        Ok(Captured {
+            mono,
+            kind: CaptureKind::File,
+            jitter: Span::ZERO,
+            latency_spread: Span::ZERO,
+            sequence,
+            picture,
+        })
     }
 
     fn info(&self) -> &StreamInfo {

@@ -114,7 +114,14 @@ impl super::Capture for TestSource {
         sleep_until(&self.clock, mono, timeout);
         self.next += 1;
         self.counters.frames += 1;
-        Ok(Captured { mono, kind: CaptureKind::Synthetic, jitter: Span::ZERO, sequence: number, picture })
+        Ok(Captured {
+            mono,
+            kind: CaptureKind::Synthetic,
+            jitter: Span::ZERO,
+            latency_spread: Span::ZERO,
+            sequence: number,
+            picture,
+        })
     }
 
     fn info(&self) -> &StreamInfo {
@@ -208,7 +215,8 @@ mod tests {
         for _ in 0..5 {
             let (captured, code) = next(&mut source);
             assert_eq!((u64::from(code.frame), code.camera), (captured.sequence, 7));
-            assert_eq!((captured.kind, captured.jitter), (CaptureKind::Synthetic, Span::ZERO));
+            assert_eq!(captured.kind, CaptureKind::Synthetic);
+            assert_eq!((captured.jitter, captured.latency_spread), (Span::ZERO, Span::ZERO));
             // The grid holds to the error with which the offset of UTC was read.
             let off = (code.capture.as_unix_nanos() - 3_000_000).rem_euclid(20_000_000);
             assert!(off.min(20_000_000 - off) < 50_000, "{off}");

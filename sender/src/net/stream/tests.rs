@@ -19,7 +19,15 @@ fn stream(transport: Transport) -> Stream {
 fn frame(size: usize, key: bool, mono: BoardTime) -> Frame {
     let mut data = vec![0, 0, 0, 1, if key { 0x65 } else { 0x41 }];
     data.resize(size.max(6), 0x88);
-    Frame { data, mono, dts: None, key, kind: CaptureKind::Synthetic, jitter: Span::ZERO, period: PERIOD }
+    Frame {
+        data,
+        mono,
+        dts: None,
+        key,
+        kind: CaptureKind::Synthetic,
+        uncertainty: Span::ZERO,
+        period: PERIOD,
+    }
 }
 
 fn mapping(epoch: u32, utc0: Utc) -> ClockMapping {
