@@ -88,6 +88,8 @@ pub struct SendSession {
     /// The clock of the last report.
     reported: Option<ClockMapping>,
     info: ClockInfo,
+    /// `info.uncertainty` of the last report.
+    reported_uncertainty: Span,
     next_report: BoardTime,
     /// The middle bits of the NTP timestamps of our last reports, and when they were made.
     sent_reports: VecDeque<(u32, BoardTime)>,
@@ -115,6 +117,7 @@ impl SendSession {
                 uncertainty: Span::MAX,
                 capture_kind: rtcp::CaptureKind::Unknown,
             },
+            reported_uncertainty: Span::ZERO,
             next_report: now,
             sent_reports: VecDeque::with_capacity(REMEMBERED_REPORTS),
             last_report: None,
@@ -130,14 +133,15 @@ impl SendSession {
 
     /// Tells what the board knows of UTC now. A change that a receiver must not interpolate across (gained
     /// or lost synchronization, a step) or that moves its frames ([`ClockMapping::is_news`]) makes a report
-    /// due at once.
+    /// due at once, and so does a bound that grew: frames must not go by the smaller one.
     ///
     /// `info.uncertainty` is the part that does not come from the clock: the jitter of capture timestamps.
     /// Each report adds the mapping's uncertainty at its own instant. Without a mapping, the state sent is
     /// unsynchronized, whatever `info` says.
     pub fn set_clock(&mut self, mapping: Option<ClockMapping>, info: ClockInfo) {
         let mapping = mapping.filter(|_| info.state == ClockState::Synchronized);
-        if ClockMapping::is_news(self.reported.as_ref(), mapping.as_ref()) {
+        let grew = mapping.is_some() && info.uncertainty > self.reported_uncertainty;
+        if grew || ClockMapping::is_news(self.reported.as_ref(), mapping.as_ref()) {
             self.next_report = BoardTime::from_nanos(i64::MIN);
         }
         self.clock = mapping;
@@ -268,6 +272,7 @@ impl SendSession {
         }
         self.stats.reports += 1;
         self.reported = self.clock;
+        self.reported_uncertainty = self.info.uncertainty;
         #[expect(clippy::cast_possible_truncation, reason = "both counters are modulo 2^32 on the wire")]
         let report = SenderReport {
             ssrc,

@@ -198,3 +198,20 @@ fn reports_come_at_once_and_every_second_and_goodbye_is_the_last() {
     assert!(all.iter().all(|(_, kind, _)| *kind == DatagramKind::Media));
     assert_eq!(plain.goodbye(START), None);
 }
+
+#[test]
+fn what_a_camera_leaves_open_is_told_before_its_first_frame() {
+    let mut stream = stream(Transport::RtpMpegts);
+    stream.handle_clock(Some(mapping(0, UTC)));
+    // Before any frame the first report tells the clock's bound alone.
+    let _ = transmit(&mut stream, START);
+    let bound = Span::from_millis(34);
+    stream.handle_frame(&Frame { uncertainty: bound, ..frame(2_000, true, START) }, START);
+    let sent = transmit(&mut stream, START);
+    assert_eq!((sent[0].0, sent[1].0), (DatagramKind::Rtcp, DatagramKind::Media));
+    let told = rtcp::parse(&sent[0].1).unwrap().into_iter().find_map(|packet| match packet {
+        RtcpPacket::ClockInfo { info, .. } => Some(info.uncertainty),
+        _ => None,
+    });
+    assert!(told >= Some(bound), "{told:?}");
+}
