@@ -1,16 +1,20 @@
 //! Settings of the aggregator, from a TOML file, from flags or built by a program.
 
+use std::fmt;
+use std::marker::PhantomData;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
+use std::str::FromStr;
 
 use framelock_common::config::{self, ConfigError};
 use framelock_common::time::Span;
-use serde::Deserialize;
+use serde::de::{self, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use crate::deliver::CameraName;
 use crate::ntp::NtpSettings;
 use crate::source::{Protocol, SourceSpec, SpecError};
-use crate::sync::{SyncConfig, SyncConfigError};
+use crate::sync::{Policy, Rate, SyncConfig};
 
 /// How many senders of one `*` source may become cameras, unless set.
 pub const DEFAULT_MAX_CAMERAS: usize = 64;
@@ -20,7 +24,8 @@ pub const DEFAULT_QUEUE: usize = 60;
 const MAX_NAME: usize = 64;
 
 /// A camera and where it comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "FileCamera")]
 pub struct CameraConfig {
     /// Its name; `None` (written `*`) makes every sender that arrives a camera.
     pub name: Option<CameraName>,
@@ -106,9 +111,6 @@ pub enum SettingsError {
     /// A source that cannot be.
     #[error(transparent)]
     Source(#[from] SpecError),
-    /// A policy or rate that cannot be.
-    #[error(transparent)]
-    Sync(#[from] SyncConfigError),
     /// A number out of its range.
     #[error("{key} must be {range}")]
     Range {
@@ -122,8 +124,10 @@ pub enum SettingsError {
 #[derive(Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 struct File {
-    policy: Option<String>,
-    rate: Option<String>,
+    #[serde(default, deserialize_with = "optional_text")]
+    policy: Option<Policy>,
+    #[serde(default, deserialize_with = "optional_text")]
+    rate: Option<Rate>,
     #[serde(default, deserialize_with = "config::de::optional_duration")]
     max_wait: Option<Span>,
     queue: Option<usize>,
@@ -134,7 +138,7 @@ struct File {
     output: Output,
     ntp: Option<FileNtp>,
     #[serde(default)]
-    camera: Vec<FileCamera>,
+    camera: Vec<CameraConfig>,
 }
 
 /// The table `[ntp]`.
@@ -151,7 +155,62 @@ struct FileNtp {
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 struct FileCamera {
     name: String,
-    source: String,
+    #[serde(deserialize_with = "text")]
+    source: SourceSpec,
+}
+
+impl TryFrom<FileCamera> for CameraConfig {
+    type Error = SettingsError;
+
+    fn try_from(FileCamera { name, source }: FileCamera) -> Result<Self, Self::Error> {
+        Self::new(&name, source)
+    }
+}
+
+impl CameraConfig {
+    /// A camera of this name; `*` makes every sender that arrives one.
+    fn new(name: &str, source: SourceSpec) -> Result<Self, SettingsError> {
+        let name = match name {
+            "*" if source.protocol != Protocol::Rtp => return Err(SettingsError::Wildcard(source)),
+            "*" => None,
+            _ => Some(camera_name(name)?),
+        };
+        Ok(Self { name, source })
+    }
+}
+
+/// Reads what is written as a string, so that what is wrong with it has its place in the file. A bare number
+/// is taken by its digits.
+fn text<'de, D: Deserializer<'de>, T: FromStr<Err: fmt::Display>>(from: D) -> Result<T, D::Error> {
+    struct Text<T>(PhantomData<T>);
+
+    impl<T: FromStr<Err: fmt::Display>> Visitor<'_> for Text<T> {
+        type Value = T;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a string")
+        }
+
+        fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
+            text.parse().map_err(E::custom)
+        }
+
+        fn visit_i64<E: de::Error>(self, number: i64) -> Result<T, E> {
+            self.visit_str(&number.to_string())
+        }
+
+        fn visit_f64<E: de::Error>(self, number: f64) -> Result<T, E> {
+            self.visit_str(&number.to_string())
+        }
+    }
+
+    from.deserialize_any(Text(PhantomData))
+}
+
+fn optional_text<'de, D: Deserializer<'de>, T: FromStr<Err: fmt::Display>>(
+    from: D,
+) -> Result<Option<T>, D::Error> {
+    text(from).map(Some)
 }
 
 impl Settings {
@@ -173,21 +232,15 @@ impl Settings {
 
     fn of(file: File) -> Result<Self, SettingsError> {
         let mut settings = Self { decode: file.decode, output: file.output, ..Self::default() };
-        if let Some(policy) = file.policy {
-            settings.sync.policy = policy.parse()?;
-        }
-        if let Some(rate) = file.rate {
-            settings.sync.rate = rate.parse()?;
-        }
+        settings.sync.policy = file.policy.unwrap_or_default();
+        settings.sync.rate = file.rate.unwrap_or_default();
         settings.sync.max_wait = file.max_wait;
         settings.queue = file.queue.unwrap_or(settings.queue);
         settings.max_cameras = file.max_cameras.unwrap_or(settings.max_cameras);
         if let Some(ntp) = file.ntp {
             settings.set_ntp(ntp);
         }
-        for camera in file.camera {
-            settings.add_camera(&camera.name, &camera.source)?;
-        }
+        settings.cameras = file.camera;
         Ok(settings)
     }
 
@@ -213,13 +266,7 @@ impl Settings {
     /// # Errors
     /// When the name or the source cannot be.
     pub fn add_camera(&mut self, name: &str, source: &str) -> Result<(), SettingsError> {
-        let source: SourceSpec = source.parse()?;
-        let name = match name {
-            "*" if source.protocol != Protocol::Rtp => return Err(SettingsError::Wildcard(source)),
-            "*" => None,
-            _ => Some(camera_name(name)?),
-        };
-        self.cameras.push(CameraConfig { name, source });
+        self.cameras.push(CameraConfig::new(name, source.parse()?)?);
         Ok(())
     }
 
@@ -340,6 +387,12 @@ mod tests {
     }
 
     #[test]
+    fn a_rate_may_be_a_bare_number() {
+        let rate = |text: &str| Settings::parse(text, Path::new("a.toml")).unwrap().sync.rate.to_string();
+        assert_eq!((rate("rate = 10"), rate("rate = 29.97")), ("10".into(), "29.970".into()));
+    }
+
+    #[test]
     fn what_cannot_be_is_refused_with_what_can() {
         let camera = "[[camera]]\nname = \"a\"\nsource = \"rtp://:5000\"\n";
         for (text, says) in [
@@ -355,10 +408,18 @@ mod tests {
             (format!("max-wait = \"2h\"\n{camera}"), "max-wait must be"),
             (format!("{camera}[ntp]\nlocal-stratum = 16\n"), "ntp.local-stratum must be 1 to 15"),
             (format!("[ntp]\nport = 70000\n{camera}"), "a.toml:2"),
-            (format!("policy = \"best\"\n{camera}"), "not a policy"),
-            (camera.replace("rtp://", "srt://"), "unknown kind of source"),
-            (camera.replace("\"a\"", "\"\""), "camera name"),
-            (camera.replace("\"a\"", "\"*\"").replace("rtp", "udp"), "needs an rtp:// source"),
+            (format!("queue = 5\npolicy = \"best\"\n{camera}"), "a.toml:2: \"best\" is not a policy"),
+            (format!("policy = 7\n{camera}"), "a.toml:1: \"7\" is not a policy"),
+            (format!("\n\nrate = \"quick\"\n{camera}"), "a.toml:3: \"quick\" is not a rate"),
+            (format!("rate = 0\n{camera}"), "a.toml:1: \"0\" is not a rate"),
+            (format!("rate = true\n{camera}"), "a.toml:1: invalid type"),
+            (camera.replace("rtp://", "srt://"), "a.toml:3: source \"srt://:5000\": unknown kind"),
+            (camera.replace("\"a\"", "\"\""), "a.toml:1: camera name"),
+            (
+                camera.replace("\"a\"", "\"*\"").replace("rtp", "udp"),
+                "a.toml:1: camera \"*\" needs an rtp:// source",
+            ),
+            (camera.replace("name", "nam"), "a.toml:2: unknown key \"nam\"; did you mean \"name\"?"),
         ] {
             let error = parse(&text).expect_err(&text).to_string();
             assert!(error.contains(says), "{error}");
