@@ -24,6 +24,9 @@ const DECODE_WAIT: Span = Span::from_secs(1);
 /// Commands that may wait for the receive loop; more are dropped, and asked for again if still needed.
 const MAX_COMMANDS: usize = 64;
 
+/// Memory that the packets may take which wait for their consumer.
+const QUEUE_BYTES: usize = 256 << 20;
+
 /// Why an aggregator does not start or does not go on.
 #[derive(Debug, thiserror::Error)]
 pub enum AggregatorError {
@@ -85,7 +88,8 @@ impl AggregatorBuilder {
         self
     }
 
-    /// How many packets are kept for a slow consumer; the oldest gives way and is counted.
+    /// How many packets are kept for a slow consumer; the oldest gives way and is counted. So it does where they
+    /// take more than 256 MiB, decoded pictures included.
     #[must_use]
     pub fn queue(mut self, packets: usize) -> Self {
         self.settings.queue = packets;
@@ -295,7 +299,11 @@ struct State {
 impl Shared {
     fn new(settings: &Settings, commands: mpsc::Sender<Command>) -> Self {
         let state = State {
-            queue: PacketQueue::new(settings.queue),
+            queue: PacketQueue::weighed(
+                settings.queue,
+                QUEUE_BYTES,
+                if settings.decode { Packet::bytes_with_pictures } else { Packet::bytes },
+            ),
             decoding: None,
             decode: settings.decode,
             status: Vec::new(),
@@ -314,7 +322,7 @@ impl Shared {
     /// A packet is ready.
     pub(crate) fn push(&self, packet: Packet) {
         let dropped = self.lock().queue.push(packet);
-        if let Some(packet) = dropped {
+        for packet in dropped {
             tracing::debug!(packet = packet.number, "dropped: the consumer is slow");
         }
         self.wake();

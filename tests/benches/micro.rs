@@ -282,7 +282,7 @@ fn synchronize(phases: &[Span], jitter: Span, frames: usize, seed: u64) -> Vec<S
         while let Some(due) = sync.poll_timeout().filter(|due| *due < at) {
             sync.handle_timeout(due);
         }
-        sync.handle_frame(CameraIndex::new(camera), SyncFrame { time, payload: at }, at);
+        sync.handle_frame(CameraIndex::new(camera), SyncFrame::new(time, at), at);
         while let Some(set) = sync.poll_set() {
             let frames = set.entries.iter().filter_map(|entry| entry.frame.as_ref());
             let last = frames.map(|frame| frame.payload).max();

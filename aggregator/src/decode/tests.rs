@@ -1,6 +1,6 @@
 //! The worker with decoders made to fail, and with the real one over a real stream.
 
-use std::sync::{Arc, OnceLock, mpsc};
+use std::sync::{Arc, mpsc};
 
 use framelock_common::time::{HostTime, Span, Utc, UtcEstimate};
 
@@ -18,7 +18,7 @@ fn frame(sequence: u64, key: bool, data: Vec<u8>) -> Arc<Frame> {
         data,
         arrival: HostTime::from_nanos(0),
         sequence,
-        picture: OnceLock::new(),
+        picture: Arc::default(),
     })
 }
 

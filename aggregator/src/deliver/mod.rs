@@ -126,7 +126,7 @@ impl fmt::Display for TimeSource {
 }
 
 /// One compressed frame with the instant of its capture.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Frame {
     /// When it was captured, with a bound on the error.
     pub time: UtcEstimate,
@@ -146,8 +146,8 @@ pub struct Frame {
     pub arrival: HostTime,
     /// Counts the camera's frames as received, from 0.
     pub sequence: u64,
-    /// The decoded picture; empty unless a decoder has filled it.
-    pub picture: OnceLock<Decoded>,
+    /// The decoded picture; empty unless a decoder has filled it. Copies of a frame share it.
+    pub picture: Arc<OnceLock<Decoded>>,
 }
 
 impl Frame {
@@ -239,6 +239,21 @@ impl Packet {
             .collect();
         let spread_bound = spread_bound(&times(&entries));
         Self { number, time, spread, spread_bound, complete, ready, entries }
+    }
+
+    /// Memory that the compressed frames take.
+    pub(crate) fn bytes(&self) -> usize {
+        self.frames().map(|frame| frame.data.len()).sum()
+    }
+
+    /// As [`Self::bytes`], with the pictures that the frames are or will be decoded to.
+    pub(crate) fn bytes_with_pictures(&self) -> usize {
+        let pixels = |frame: &Frame| frame.width.unwrap_or(0) as usize * frame.height.unwrap_or(0) as usize;
+        self.bytes() + self.frames().map(|frame| pixels(frame) * 3 / 2).sum::<usize>()
+    }
+
+    fn frames(&self) -> impl Iterator<Item = &Frame> {
+        self.entries.iter().filter_map(|entry| entry.frame.as_deref())
     }
 
     /// The packet of the frames that were decoded: one that was not is a read error.

@@ -13,7 +13,7 @@ fn frame(ns: i64) -> Arc<Frame> {
         data: vec![0; 5312],
         arrival: HostTime::from_nanos(0),
         sequence: 0,
-        picture: OnceLock::new(),
+        picture: Arc::default(),
     })
 }
 
@@ -115,4 +115,30 @@ fn a_packet_is_the_line_that_the_interface_fixes() {
         "\n"
     );
     assert_eq!(json(&packet, 1_790_000_000_000_000_042), expected);
+}
+
+#[test]
+fn packets_that_wait_for_a_slow_consumer_take_bounded_memory() {
+    use crate::sync::PacketQueue;
+
+    let packet = |number| Packet {
+        number,
+        time: Utc::from_unix_nanos(0),
+        spread: Span::ZERO,
+        spread_bound: Span::ZERO,
+        complete: false,
+        ready: HostTime::from_nanos(0),
+        entries: vec![
+            entry("left", FrameStatus::Okay, Some(frame(0))),
+            entry("right", FrameStatus::Okay, Some(frame(0))),
+            entry("top", FrameStatus::Dropped, None),
+        ],
+    };
+    let pictures = 2 * 640 * 480 * 3 / 2;
+    assert_eq!((packet(0).bytes(), packet(0).bytes_with_pictures()), (2 * 5312, 2 * 5312 + pictures));
+    let mut queue = PacketQueue::weighed(60, 4 << 20, Packet::bytes_with_pictures);
+    (0..60).for_each(|number| drop(queue.push(packet(number))));
+    let left: Vec<_> = std::iter::from_fn(|| queue.pop()).map(|packet| packet.number).collect();
+    assert_eq!(left, [56, 57, 58, 59]);
+    assert_eq!(queue.counters().dropped, 56);
 }

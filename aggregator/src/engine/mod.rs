@@ -22,11 +22,11 @@ use said::Said;
 use crate::config::{CameraConfig, Settings};
 use crate::deliver::{CameraName, Frame, Packet};
 use crate::source::{
-    Datagram, DownReason, PortCounters, PortEvent, Protocol, RtpPort, SourceSpec, StreamOutput, Transmit,
-    TsPort,
+    Datagram, DownReason, PortCounters, PortEvent, Protocol, RtpPort, SourceSpec, StreamOutput, TimedFrame,
+    Transmit, TsPort,
 };
 use crate::sync::{CameraIndex, SourceState, SyncCamera, SyncEvent, SyncFrame, Synchronizer};
-use crate::timestamp::HostClock;
+use crate::timestamp::{HostClock, Mapper, Trace, basis};
 
 /// Frames that may wait for [`Engine::poll_decode`]; nobody who decodes lets it get there.
 const MAX_DECODE: usize = 1_024;
@@ -39,7 +39,7 @@ pub type PortIndex = usize;
 pub struct Engine {
     ports: Vec<Port>,
     cameras: Vec<Camera>,
-    sync: Synchronizer<Arc<Frame>>,
+    sync: Synchronizer<TimedFrame>,
     now: HostTime,
     decode: Option<VecDeque<(CameraIndex, Arc<Frame>)>>,
     /// The camera on whose frames packets are anchored.
@@ -70,6 +70,8 @@ struct Camera {
     place: usize,
     state: SourceState,
     last: Option<LastFrame>,
+    /// How the last frame that the synchronizer got came to its time.
+    trace: Option<Trace>,
     /// What the log says of its stream is said in here.
     span: tracing::Span,
     /// Whether packets do not wait for it.
@@ -125,6 +127,7 @@ impl Engine {
             place,
             state: SourceState::Starting,
             last: None,
+            trace: None,
             span,
             late: Said::default(),
             steps: Said::default(),
@@ -195,6 +198,7 @@ impl Engine {
     pub fn poll_packet(&mut self) -> Option<Packet> {
         let set = self.sync.poll_set()?;
         let cameras = &self.cameras;
+        let set = set.map(|timed| timed.frame);
         Some(Packet::from_set(set, |index| cameras[index.get()].name.clone()))
     }
 
@@ -282,15 +286,26 @@ impl Engine {
             }
             StreamOutput::Frame(frame) => {
                 self.set_state(camera, SourceState::Live, None);
-                self.cameras[camera].last = Some(LastFrame::of(&frame, host));
-                let frame = SyncFrame { time: frame.time.utc, payload: frame };
-                self.sync.handle_frame(index, frame, self.now);
+                let known = &mut self.cameras[camera];
+                known.last = Some(LastFrame::of(&frame.frame, host));
+                known.trace = Some(frame.trace.clone());
+                self.sync.handle_frame(index, sync_frame(frame, host), self.now);
             }
+            StreamOutput::Clock(mapper) => self.improve_times(camera, &mapper, host),
             StreamOutput::ReadError(time) => {
                 self.set_state(camera, SourceState::Live, None);
                 self.sync.handle_read_error(index, Some(time), self.now);
             }
         }
+    }
+
+    /// The stream's clock is known better: the frames that still wait gain from it.
+    fn improve_times(&mut self, camera: usize, mapper: &Mapper, host: &HostClock) {
+        let Some(newest) = &mut self.cameras[camera].trace else { return };
+        let before = newest.stamped().time.utc;
+        let shift = newest.improve(mapper, host).map_or(Span::ZERO, |now| now.time.utc - before);
+        let better = |frame: &mut TimedFrame| frame.improve(mapper, host);
+        self.sync.handle_better_times(CameraIndex::new(camera), shift, self.now, better);
     }
 
     fn set_state(&mut self, camera: usize, state: SourceState, reason: Option<DownReason>) {
@@ -357,4 +372,12 @@ impl Engine {
         }
         self.unsaid |= self.reference.is_due();
     }
+}
+
+/// A frame as the synchronizer takes it.
+fn sync_frame(payload: TimedFrame, host: &HostClock) -> SyncFrame<TimedFrame> {
+    let stamped = payload.trace.stamped();
+    let arrived = host.utc_at(payload.frame.arrival).utc;
+    let (time, basis) = (stamped.time.utc, basis(stamped, arrived));
+    SyncFrame { time, basis, bytes: payload.frame.data.len(), payload }
 }

@@ -103,7 +103,7 @@ pub fn csv_from(
             synchronizer.handle_timeout(timeout);
             player.write(&mut synchronizer)?;
         }
-        let frame = SyncFrame { time: row.time, payload: () };
+        let frame = SyncFrame::new(row.time, ());
         synchronizer.handle_frame(CameraIndex::new(row.camera), frame, row.arrival);
         player.write(&mut synchronizer)?;
         if player.left == Some(0) {

@@ -33,7 +33,7 @@ use framelock_common::time::{HostTime, Span};
 
 #[cfg(feature = "ffmpeg")]
 pub(crate) use pipeline::MAX_MACROBLOCKS;
-pub use pipeline::{FrameStats, StreamOutput};
+pub use pipeline::{FrameStats, StreamOutput, TimedFrame};
 pub use rtp_port::RtpPort;
 pub use spec::{Protocol, SourceSpec, SpecError};
 pub use ts_port::TsPort;

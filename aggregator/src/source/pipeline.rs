@@ -10,7 +10,7 @@ use super::gate::{Gate, Verdict};
 use super::reorder::PresentationOrder;
 use super::unit::{AccessUnit, UnitEvent};
 use crate::deliver::Frame;
-use crate::timestamp::{FrameTiming, HostClock, Mapper};
+use crate::timestamp::{FrameTiming, HostClock, Mapper, Trace};
 
 /// The largest picture taken, in macroblocks: that of level 5.2, such as 4096x2304 (ITU-T H.264 table A-1).
 /// A few bytes can declare a larger one, for which a decoder would take gigabytes.
@@ -22,9 +22,39 @@ pub enum StreamOutput {
     /// A good frame, in decoding order: for a decoder.
     Decode(Arc<Frame>),
     /// A good frame, in presentation order: for the synchronizer.
-    Frame(Arc<Frame>),
+    Frame(TimedFrame),
     /// A frame that arrived damaged or cannot be decoded for want of an earlier one; its capture time.
     ReadError(Utc),
+    /// More is known of the stream's clock: frames that came before may have better times by it.
+    Clock(Box<Mapper>),
+}
+
+impl StreamOutput {
+    /// Whether it is a frame, good or not.
+    pub(super) const fn is_frame(&self) -> bool {
+        !matches!(self, Self::Clock(_))
+    }
+}
+
+/// A frame, and how it got its time.
+#[derive(Clone, Debug)]
+pub struct TimedFrame {
+    /// The frame.
+    pub frame: Arc<Frame>,
+    /// How it got its time.
+    pub trace: Trace,
+}
+
+impl TimedFrame {
+    /// Gives the frame the better time that `mapper`, its stream's, may have for it by now; the capture time where
+    /// it did.
+    pub fn improve(&mut self, mapper: &Mapper, host: &HostClock) -> Option<Utc> {
+        let better = self.trace.improve(mapper, host)?;
+        // Only where a decoder still has it is there a copy, which shares the picture.
+        let frame = Arc::make_mut(&mut self.frame);
+        (frame.time, frame.time_source) = (better.time, better.source);
+        Some(better.time.utc)
+    }
 }
 
 /// Where a stream's frames go.
@@ -61,10 +91,10 @@ pub(super) struct FramePipeline {
     inspector: Inspector,
     gate: Gate,
     mapper: Mapper,
-    order: PresentationOrder<Arc<Frame>>,
+    order: PresentationOrder<TimedFrame>,
     reorder_declared: bool,
     stats: FrameStats,
-    released: Vec<(MediaTime, Arc<Frame>)>,
+    released: Vec<(MediaTime, TimedFrame)>,
     refused_size: bool,
 }
 
@@ -78,6 +108,18 @@ impl FramePipeline {
     #[must_use]
     pub(super) fn stats(&self) -> FrameStats {
         self.stats
+    }
+
+    /// Tells what was learnt of the clock, for the frames that are out already, and has those that wait for their
+    /// turn gain from it.
+    pub(super) fn tell_clock(&mut self, sink: &mut Sink<'_>) {
+        if !self.mapper.take_news() {
+            return;
+        }
+        for frame in self.order.held_mut() {
+            frame.improve(&self.mapper, sink.host);
+        }
+        sink.out.push(StreamOutput::Clock(Box::new(self.mapper.clone())));
     }
 
     /// Whether a key frame from the sender would help.
@@ -112,7 +154,8 @@ impl FramePipeline {
         // A decoder may read what we cannot, and take a size from it that nobody looked at.
         let readable = self.inspector.bad_parameter_sets() == unreadable;
         let whole = unit.complete && readable && !self.is_too_large(&info);
-        let stamped = self.mapper.map(&timing(&unit, &info), sink.host);
+        let timing = timing(&unit, &info);
+        let stamped = self.mapper.map(&timing, sink.host);
         // A key frame whose parameter sets never came is no place to start.
         let decodable = info.key && info.sps.is_some();
         match self.gate.judge(whole, decodable) {
@@ -138,11 +181,12 @@ impl FramePipeline {
                     data: unit.data,
                     arrival: unit.ended,
                     sequence: *sink.number,
-                    picture: OnceLock::new(),
+                    picture: Arc::new(OnceLock::new()),
                 });
                 *sink.number += 1;
                 sink.out.push(StreamOutput::Decode(frame.clone()));
-                self.present(presentation, decode, frame, &info, sink.out);
+                let trace = Trace::new(timing, stamped, &self.mapper);
+                self.present(presentation, decode, TimedFrame { frame, trace }, &info, sink.out);
             }
         }
     }
@@ -165,7 +209,7 @@ impl FramePipeline {
         &mut self,
         presentation: MediaTime,
         decode: Option<MediaTime>,
-        frame: Arc<Frame>,
+        frame: TimedFrame,
         info: &AccessUnitInfo,
         out: &mut Vec<StreamOutput>,
     ) {

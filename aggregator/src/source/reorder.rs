@@ -52,6 +52,11 @@ impl<T> PresentationOrder<T> {
         self.release(count, out);
     }
 
+    /// The frames that wait for their turn.
+    pub(super) fn held_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.held.iter_mut().map(|(_, frame)| frame)
+    }
+
     /// Appends all that is held: the stream ended or its timestamps start anew.
     pub(super) fn flush(&mut self, out: &mut Vec<(MediaTime, T)>) {
         self.release(self.held.len(), out);

@@ -418,7 +418,7 @@ impl RtpPort {
             self.outputs.clear();
             return;
         };
-        if !self.outputs.is_empty() {
+        if self.outputs.iter().any(StreamOutput::is_frame) {
             self.cameras[camera].up = true;
         }
         self.events.extend(self.outputs.drain(..).map(|output| PortEvent::Output(camera, output)));

@@ -231,6 +231,7 @@ impl RtpStream {
                 }
             }
         }
+        self.pipeline.tell_clock(sink);
         self.log_clock(now);
     }
 

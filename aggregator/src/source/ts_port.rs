@@ -85,6 +85,8 @@ impl TsPort {
             let mut sink = Sink { host, number: &mut self.number, out: &mut self.outputs };
             sender.pipeline.handle(event, &mut sink);
         }
+        let mut sink = Sink { host, number: &mut self.number, out: &mut self.outputs };
+        sender.pipeline.tell_clock(&mut sink);
         if sender.pipeline.stats().good != before {
             sender.productive = sender.last;
         }
@@ -141,7 +143,7 @@ impl TsPort {
     }
 
     fn emit(&mut self) {
-        self.up |= !self.outputs.is_empty();
+        self.up |= self.outputs.iter().any(StreamOutput::is_frame);
         self.events.extend(self.outputs.drain(..).map(|output| PortEvent::Output(0, output)));
     }
 }

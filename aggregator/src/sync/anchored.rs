@@ -285,7 +285,8 @@ fn with_lost_frame(candidate: &Candidate, period: Option<Span>, time: Utc, spaci
     let same_pace = |period: &Span| (*period - spacing).abs() <= spacing / 8;
     let ahead = match candidate.damaged {
         Some((_, damaged)) => damaged - time,
-        None => match period.filter(same_pace) {
+        // A camera that has only just come is taken for one like the reference.
+        None => match period.or(Some(spacing)).filter(same_pace) {
             Some(period) => after - period,
             None => return choices,
         },

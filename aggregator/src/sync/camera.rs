@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use framelock_common::time::{HostTime, Span, Utc};
 
 use super::rhythm::{Delay, Rhythm};
-use super::{CameraIndex, CameraStats, SourceState, SyncCamera, SyncFrame};
+use super::{CameraIndex, CameraStats, SourceState, SyncCamera, SyncFrame, TimeBasis};
 
 /// A capture time that jumps further than this, against its arrival or back, is a clock step and neither
 /// reordering nor a gap.
@@ -19,7 +19,26 @@ pub(super) const UNKNOWN_PERIOD: Span = Span::from_millis(500);
 pub(super) struct Queued<T> {
     pub(super) time: Utc,
     pub(super) arrival: HostTime,
+    pub(super) basis: TimeBasis,
+    pub(super) bytes: usize,
     pub(super) payload: Option<T>,
+}
+
+impl<T> Queued<T> {
+    fn of(frame: SyncFrame<T>, arrival: HostTime) -> Self {
+        let SyncFrame { time, basis, bytes, payload } = frame;
+        Self { time, arrival, basis, bytes, payload: Some(payload) }
+    }
+
+    fn damaged(time: Utc, arrival: HostTime) -> Self {
+        Self { time, arrival, basis: TimeBasis::default(), bytes: 0, payload: None }
+    }
+
+    /// The frame, if it is not a damaged one.
+    pub(super) fn into_frame(self) -> Option<SyncFrame<T>> {
+        let Self { time, basis, bytes, payload, .. } = self;
+        payload.map(|payload| SyncFrame { time, basis, bytes, payload })
+    }
 }
 
 #[derive(Debug)]
@@ -30,10 +49,16 @@ pub(super) struct Camera<T> {
     pub(super) late: bool,
     /// A read error of which not even the time could be guessed.
     pub(super) untimed_error: bool,
+    /// Whether a frame of it is in the last set.
+    pub(super) in_last_set: bool,
+    /// How the time of its last frame is known.
+    pub(super) basis: TimeBasis,
     pub(super) stats: CameraStats,
     rhythm: Rhythm,
     /// Unused frames, by ascending time; no two have the same.
     queue: VecDeque<Queued<T>>,
+    /// Memory that they take.
+    bytes: usize,
     limit: usize,
     /// The latest capture time that was received, and when.
     newest: Option<(Utc, HostTime)>,
@@ -50,9 +75,12 @@ impl<T> Camera<T> {
             state: SourceState::Starting,
             late: false,
             untimed_error: false,
+            in_last_set: false,
+            basis: TimeBasis::default(),
             stats: CameraStats::default(),
             rhythm: Rhythm::new(camera.declared_period),
             queue: VecDeque::new(),
+            bytes: 0,
             limit: limit.max(2),
             newest: None,
             heard: None,
@@ -63,14 +91,14 @@ impl<T> Camera<T> {
 
     /// Takes a frame. Gives the size of a clock step if its time shows one.
     pub(super) fn insert(&mut self, frame: SyncFrame<T>, now: HostTime) -> Option<Span> {
-        let SyncFrame { time, payload } = frame;
-        self.take(time, Some(payload), now)
+        self.basis = frame.basis;
+        self.take(Queued::of(frame, now))
     }
 
     /// Takes note of a damaged frame. Gives the size of a clock step if its time shows one.
     pub(super) fn insert_error(&mut self, time: Option<Utc>, now: HostTime) -> Option<Span> {
         if time.is_some() {
-            return time.and_then(|time| self.take(time, None, now));
+            return time.and_then(|time| self.take(Queued::damaged(time, now)));
         }
         self.stats.received += 1;
         self.heard_from(now);
@@ -78,7 +106,7 @@ impl<T> Camera<T> {
         match self.newest.map(|(time, arrival)| time + (now - arrival)) {
             Some(guess) if self.last_used.is_none_or(|last| guess > last) => {
                 self.heard = self.heard.max(Some(guess));
-                self.enqueue(Queued { time: guess, arrival: now, payload: None });
+                self.enqueue(Queued::damaged(guess, now));
             }
             _ => {
                 self.untimed_error = true;
@@ -88,7 +116,8 @@ impl<T> Camera<T> {
         None
     }
 
-    fn take(&mut self, time: Utc, payload: Option<T>, now: HostTime) -> Option<Span> {
+    fn take(&mut self, item: Queued<T>) -> Option<Span> {
+        let (time, now) = (item.time, item.arrival);
         self.stats.received += 1;
         self.heard_from(now);
         let step = self.clock_step(time, now);
@@ -98,7 +127,7 @@ impl<T> Camera<T> {
             if by < Span::ZERO {
                 // What is left from before the step would stand in the way until the clock gets there again.
                 self.stats.stepped += self.queue.len() as u64;
-                self.queue.clear();
+                self.clear_queue();
                 (self.newest, self.heard, self.last_used) = (None, None, None);
             }
         }
@@ -107,11 +136,46 @@ impl<T> Camera<T> {
             self.newest = Some((time, now));
         }
         self.heard = self.heard.max(Some(time));
+        self.admit(item);
+        step
+    }
+
+    /// Puts a frame into the queue, unless it comes too late.
+    fn admit(&mut self, item: Queued<T>) {
         match self.last_used {
-            Some(last) if time == last => self.stats.duplicates += 1,
-            Some(last) if time < last => self.stats.late += 1,
-            _ => self.enqueue(Queued { time, arrival: now, payload }),
+            Some(last) if item.time == last => self.stats.duplicates += 1,
+            Some(last) if item.time < last => self.stats.late += 1,
+            _ => self.enqueue(item),
         }
+    }
+
+    /// The camera's clock is known better now: `better` gives the frames that wait their new times, and what else
+    /// is known of the camera moves by `shift`. True if that is a clock step.
+    pub(super) fn retime(&mut self, shift: Span, mut better: impl FnMut(&mut T) -> Option<Utc>) -> bool {
+        let mut items: Vec<_> = self.queue.drain(..).collect();
+        self.bytes = 0;
+        let mut moved = Vec::with_capacity(items.len());
+        for item in &mut items {
+            let before = item.time;
+            // Of a damaged frame nothing is left that could tell.
+            item.time = match &mut item.payload {
+                Some(payload) => better(payload).unwrap_or(before),
+                None => before + shift,
+            };
+            moved.push((before, item.time));
+        }
+        self.rhythm.retime(shift, &moved);
+        self.newest = self.newest.map(|(time, arrival)| (time + shift, arrival));
+        self.heard = self.heard.map(|time| time + shift);
+        let step = shift.abs() > CLOCK_STEP;
+        if step {
+            self.stats.clock_steps += 1;
+        }
+        if shift < -CLOCK_STEP {
+            self.last_used = None;
+        }
+        items.sort_by_key(|item| item.time);
+        items.into_iter().for_each(|item| self.admit(item));
         step
     }
 
@@ -138,15 +202,41 @@ impl<T> Camera<T> {
                 self.stats.duplicates += 1;
                 // A good frame is better than the word of a damaged one.
                 if other.payload.is_none() {
+                    self.bytes = self.bytes - other.bytes + item.bytes;
                     *other = item;
                 }
             }
-            _ => self.queue.insert(at, item),
+            _ => {
+                self.bytes += item.bytes;
+                self.queue.insert(at, item);
+            }
         }
         if self.queue.len() > self.limit {
-            self.queue.pop_front();
-            self.stats.overflowed += 1;
+            self.drop_oldest();
         }
+    }
+
+    /// Has the oldest frame give way to newer ones; false if there is none.
+    pub(super) fn drop_oldest(&mut self) -> bool {
+        let oldest = self.pop_front();
+        self.stats.overflowed += u64::from(oldest.is_some());
+        oldest.is_some()
+    }
+
+    fn pop_front(&mut self) -> Option<Queued<T>> {
+        let item = self.queue.pop_front()?;
+        self.bytes -= item.bytes;
+        Some(item)
+    }
+
+    fn clear_queue(&mut self) {
+        self.queue.clear();
+        self.bytes = 0;
+    }
+
+    /// Memory that the unused frames take.
+    pub(super) const fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// The unused frames, by ascending time.
@@ -172,7 +262,7 @@ impl<T> Camera<T> {
     /// Takes the frame at `index` of the queue and passes over all before it.
     pub(super) fn use_at(&mut self, index: usize) -> Option<Queued<T>> {
         self.skip(index);
-        let used = self.queue.pop_front()?;
+        let used = self.pop_front()?;
         self.last_used = Some(used.time);
         self.stats.used += 1;
         Some(used)
@@ -181,7 +271,7 @@ impl<T> Camera<T> {
     /// Passes over the `count` oldest frames.
     pub(super) fn skip(&mut self, count: usize) {
         let count = count.min(self.queue.len());
-        self.queue.drain(..count);
+        self.bytes -= self.queue.drain(..count).map(|item| item.bytes).sum::<usize>();
         self.stats.skipped += count as u64;
     }
 

@@ -28,6 +28,9 @@ pub struct SyncConfig {
     pub tolerance_permille: u16,
     /// How many frames are kept of one camera; the oldest is dropped and counted. At least 2.
     pub queue_limit: usize,
+    /// How many bytes the frames that wait may take, those of all cameras together: the camera that has the most
+    /// drops its oldest, which is counted. Finished sets that nobody takes may take as many again.
+    pub queue_bytes: usize,
     /// How many finished sets are kept for [`crate::sync::Synchronizer::poll_set`]; the oldest is
     /// dropped and counted. At least 1.
     pub ready_limit: usize,
@@ -41,6 +44,7 @@ impl Default for SyncConfig {
             max_wait: None,
             tolerance_permille: 100,
             queue_limit: 256,
+            queue_bytes: 256 << 20,
             ready_limit: 256,
         }
     }

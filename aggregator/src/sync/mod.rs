@@ -20,6 +20,7 @@ pub use queue::{PacketQueue, QueueCounters};
 pub use rhythm::usual_period;
 pub use set::{
     CameraIndex, CameraStats, FrameSet, SetEntry, SetStatus, SourceState, SyncCamera, SyncEvent, SyncFrame,
+    TimeBasis,
 };
 pub use synchronizer::Synchronizer;
 pub(crate) use synchronizer::median;

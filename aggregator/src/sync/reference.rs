@@ -3,7 +3,8 @@
 use framelock_common::time::{HostTime, Span};
 
 use super::camera::{CLOCK_STEP, Camera};
-use super::{Rate, SourceState, SyncEvent, Synchronizer};
+use super::rhythm::Delay;
+use super::{CameraIndex, Rate, SourceState, SyncEvent, Synchronizer, TimeBasis};
 
 /// Periods that differ by less than this part of themselves are equal.
 const EQUAL_PERIODS: i64 = 50;
@@ -71,16 +72,42 @@ impl<T> Synchronizer<T> {
     /// The cameras that are alive and whose frames do not take much longer than those of the others: a
     /// camera that is late must not hold the others, nor must one whose clock is far off.
     fn eligible(&self, due: HostTime) -> impl Iterator<Item = usize> {
-        let alive = || self.cameras.iter().enumerate().filter(move |(_, camera)| self.is_alive(camera, due));
-        let mut delays: Vec<_> = alive().filter_map(|(_, camera)| camera.delay()).collect();
-        delays.sort_unstable();
-        let median = delays.get(delays.len().saturating_sub(1) / 2).copied();
-        alive().filter_map(move |(at, camera)| {
-            let Some((delay, median)) = camera.delay().zip(median) else { return Some(at) };
-            let behind = delay.longer_than(median);
+        let usual = self.usual_delay(due);
+        let alive = self.cameras.iter().enumerate().filter(move |(_, camera)| self.is_alive(camera, due));
+        alive.filter_map(move |(at, camera)| {
+            let Some((delay, usual)) = camera.delay().zip(usual) else { return Some(at) };
+            let behind = delay.longer_than(usual);
             let limit = self.max_wait(camera.period()).max(camera.period_or_guess());
             (-CLOCK_STEP..=limit).contains(&behind).then_some(at)
         })
+    }
+
+    /// The median delay of the cameras that agree about the time, as far as a second. Where there are several such
+    /// groups, theirs in which the most cameras know the time by themselves and are not contradicted by the
+    /// arrival of their frames; then the largest; then one that is not contradicted; then the earliest.
+    fn usual_delay(&self, due: HostTime) -> Option<Delay> {
+        let alive = self.cameras.iter().filter(|camera| self.is_alive(camera, due));
+        let mut delays: Vec<_> = alive.filter_map(|camera| Some((camera.delay()?, camera.basis))).collect();
+        delays.sort_unstable_by_key(|(delay, _)| *delay);
+        let rank = |group: &[(Delay, TimeBasis)]| {
+            let known = group.iter().filter(|(_, basis)| *basis == TimeBasis::Told).count();
+            let possible = group.iter().any(|(_, basis)| *basis != TimeBasis::Contradicted);
+            (known, group.len(), possible)
+        };
+        let mut best: &[(Delay, TimeBasis)] = &[];
+        let mut rest = delays.as_slice();
+        while let Some(((first, _), others)) = rest.split_first() {
+            let together = |(delay, _): &(Delay, TimeBasis)| delay.longer_than(*first) <= CLOCK_STEP;
+            let group = &rest[..rest.partition_point(together)];
+            if best.is_empty() || rank(group) > rank(best) {
+                best = group;
+            }
+            if group.len() == rest.len() {
+                break;
+            }
+            rest = others;
+        }
+        best.get(best.len().checked_sub(1)? / 2).map(|(delay, _)| *delay)
     }
 
     fn best_reference(&self, current: Option<usize>, due: HostTime) -> Option<usize> {
@@ -109,18 +136,28 @@ impl<T> Synchronizer<T> {
     }
 
     fn change_reference(&mut self, best: usize) {
-        let half = self.spacing(best) / 2;
-        let camera = &mut self.cameras[best];
-        // Sets go on where the last reference left off; but a last anchor that is far ahead came from a
-        // clock that was wrong.
-        if let Some((last, _)) = self.anchoring.last {
-            let stale = camera.queue().front().is_some_and(|front| front.time > last - CLOCK_STEP);
-            if stale {
-                camera.skip_until(last + half);
-            }
-        }
-        let index = camera.index;
+        let camera = &self.cameras[best];
+        let (index, follows) = (camera.index, camera.in_last_set);
         self.anchoring.reference = Some(index);
+        // Sets go on where those of the last reference left off. A camera that was in the last of them goes on
+        // with its next frame.
+        if !follows {
+            self.space_anchors(index);
+        }
         self.event(SyncEvent::Reference { camera: index });
+    }
+
+    /// Passes over those of the reference's frames that are too near to the last anchor for a set of their own:
+    /// the frames of the other cameras around there are used.
+    pub(super) fn space_anchors(&mut self, reference: CameraIndex) {
+        let Some(at) = self.position(reference) else { return };
+        let half = self.spacing(at) / 2;
+        let camera = &mut self.cameras[at];
+        // A last anchor that is far ahead came from a clock that was wrong.
+        if let Some((last, _)) = self.anchoring.last
+            && camera.front().is_some_and(|front| front.time > last - CLOCK_STEP)
+        {
+            camera.skip_until(last + half);
+        }
     }
 }

@@ -30,6 +30,11 @@ impl Delay {
         Self(arrival.as_nanos().saturating_sub(time.as_unix_nanos()))
     }
 
+    /// The delay of a frame that was captured `shift` later than was thought.
+    const fn after_shift(self, shift: Span) -> Self {
+        Self(self.0.saturating_sub(shift.as_nanos()))
+    }
+
     /// How much longer this delay is than `other`.
     pub(super) const fn longer_than(self, other: Self) -> Span {
         Span::from_nanos(self.0.saturating_sub(other.0))
@@ -88,6 +93,24 @@ impl Rhythm {
         self.times.clear();
         self.behind.clear();
         self.delays.clear();
+    }
+
+    /// The camera's clock is known better now: the frames in `moved` were captured at the second time and not at
+    /// the first, all others `shift` later than noted.
+    pub(super) fn retime(&mut self, shift: Span, moved: &[(Utc, Utc)]) {
+        let new = |time: Utc| {
+            let known = moved.binary_search_by_key(&time, |(before, _)| *before);
+            known.map_or(time + shift, |at| moved[at].1)
+        };
+        let times = self.times.make_contiguous();
+        times.iter_mut().for_each(|time| *time = new(*time));
+        times.sort_unstable();
+        let mut last = None;
+        self.times.retain(|time| last.replace(*time) != Some(*time));
+        for delay in &mut self.delays {
+            *delay = delay.after_shift(shift);
+        }
+        self.measure();
     }
 
     /// The usual time between two frames.

@@ -33,8 +33,33 @@ pub struct SyncCamera {
 pub struct SyncFrame<T> {
     /// When it was captured.
     pub time: Utc,
+    /// How that is known.
+    pub basis: TimeBasis,
+    /// Bytes of memory that the payload takes.
+    pub bytes: usize,
     /// The frame itself; the synchronizer does not look into it.
     pub payload: T,
+}
+
+impl<T> SyncFrame<T> {
+    /// A frame captured at `time`, by the word of its camera, that takes no memory worth counting.
+    #[must_use]
+    pub const fn new(time: Utc, payload: T) -> Self {
+        Self { time, basis: TimeBasis::Told, bytes: 0, payload }
+    }
+}
+
+/// How a camera's capture times are known. Where cameras contradict each other, this decides whose frames anchor
+/// the sets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum TimeBasis {
+    /// The camera told them, and by the arrival of the frames they can be.
+    #[default]
+    Told,
+    /// From the arrival of the frames, so that they agree with it whatever the truth is.
+    Arrival,
+    /// The camera told them, but by the arrival of the frames they cannot be: its clock is wrong, or the host's.
+    Contradicted,
 }
 
 /// What is known of a camera's source.
@@ -106,6 +131,27 @@ pub struct FrameSet<T> {
     pub entries: Vec<SetEntry<T>>,
 }
 
+impl<T> FrameSet<T> {
+    /// The same set with other payloads.
+    #[must_use]
+    pub fn map<U>(self, mut convert: impl FnMut(T) -> U) -> FrameSet<U> {
+        let Self { number, time, spread, complete, anchor, ready, entries } = self;
+        let mut frame = |SyncFrame { time, basis, bytes, payload }| SyncFrame {
+            time,
+            basis,
+            bytes,
+            payload: convert(payload),
+        };
+        let entry = |SetEntry { camera, status, frame: old }: SetEntry<T>| SetEntry {
+            camera,
+            status,
+            frame: old.map(&mut frame),
+        };
+        let entries = entries.into_iter().map(entry).collect();
+        FrameSet { number, time, spread, complete, anchor, ready, entries }
+    }
+}
+
 /// Something that happened in the synchronizer and that a person may want to know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SyncEvent {
@@ -143,11 +189,11 @@ pub struct CameraStats {
     pub used: u64,
     /// Passed over: another frame was better, or none of them was for an instant that got a set.
     pub skipped: u64,
-    /// Came after what they belong to had been delivered.
+    /// Came after what they belong to had been delivered, or turned out to belong there.
     pub late: u64,
     /// Same capture time as another frame of the same camera.
     pub duplicates: u64,
-    /// Gave way to newer ones in a full queue.
+    /// Gave way to newer ones, where too many waited or what waited took too much memory.
     pub overflowed: u64,
     /// Thrown away when the camera's clock stepped back.
     pub stepped: u64,

@@ -37,7 +37,8 @@ const EVENT_LIMIT: usize = 256;
 /// their jitter leaves unsure). A camera is
 /// alive while its source is not broken and it has sent within one period and `max_wait`. A camera whose
 /// frames arrive later after their capture than those of the others by more than `max_wait` is not chosen
-/// while there is another.
+/// while there is another. Nor is one whose clock is more than a second ahead of theirs; where cameras contradict
+/// each other so, those count that the arrival of their frames does not contradict ([`super::TimeBasis`]).
 ///
 /// The first set waits until every camera has shown its period, at most `max_wait` (two of the longest
 /// declared periods by default, 1 s if one is not known).
@@ -51,7 +52,7 @@ const EVENT_LIMIT: usize = 256;
 /// an anchor would give its next one, which belongs to the next anchor, and so be one frame late from then
 /// on. Where its frame of one period earlier would have made the set tighter by more than a sixteenth of the
 /// period (and more than the jitter), the camera is `dropped` in this set, as it truly is, and keeps its
-/// frame for the next.
+/// frame for the next. A camera whose period is not known yet is taken for one like the reference.
 ///
 /// With [`super::Rate::Fastest`] the fastest camera is the reference, with [`super::Rate::Hertz`] the slowest
 /// of those that are fast enough; of its frames, those nearest to an instant of the grid are anchors. Of a
@@ -116,7 +117,7 @@ impl<T> Synchronizer<T> {
             next_index: 0,
             next_number: 0,
             timer: None,
-            ready: PacketQueue::new(config.ready_limit),
+            ready: PacketQueue::weighed(config.ready_limit, config.queue_bytes, weigh),
             events: PacketQueue::new(EVENT_LIMIT),
         };
         for camera in cameras {
@@ -155,6 +156,30 @@ impl<T> Synchronizer<T> {
     pub fn handle_read_error(&mut self, camera: CameraIndex, time: Option<Utc>, now: HostTime) {
         self.handle_input(camera, now, |camera| camera.insert_error(time, now));
         self.clear_late(camera, time, now);
+        self.advance(now, now);
+    }
+
+    /// Notes that a camera's clock is known better than when its last frames came, such as by a report that came after
+    /// them. `better` is given each of its frames that still waits and gives its new capture time, if it has one.
+    /// `shift` is how much later the camera's newest frame was captured than was thought when it came, whether
+    /// or not that one still waits; what is expected of the camera moves by it.
+    ///
+    /// A frame that turns out to belong before one that is out already is dropped and counted as late: order
+    /// is kept.
+    pub fn handle_better_times(
+        &mut self,
+        index: CameraIndex,
+        shift: Span,
+        now: HostTime,
+        better: impl FnMut(&mut T) -> Option<Utc>,
+    ) {
+        self.catch_up(now);
+        let Some(camera) = self.camera_mut(index) else { return };
+        if camera.retime(shift, better) {
+            self.note_step(index, shift);
+        } else if self.anchoring.reference == Some(index) {
+            self.space_anchors(index);
+        }
         self.advance(now, now);
     }
 
@@ -214,6 +239,12 @@ impl<T> Synchronizer<T> {
         self.camera(camera).map_or(0, |camera| camera.queue().len())
     }
 
+    /// Bytes of memory that the frames of all cameras take that wait to be used.
+    #[must_use]
+    pub fn queued_bytes(&self) -> usize {
+        self.cameras.iter().map(Camera::bytes).sum()
+    }
+
     /// How many sets were finished, taken, and dropped because nobody took them.
     #[must_use]
     pub const fn ready_counters(&self) -> QueueCounters {
@@ -232,9 +263,25 @@ impl<T> Synchronizer<T> {
         let step = input(camera);
         self.first_arrival.get_or_insert(now);
         if let Some(by) = step {
-            self.event(SyncEvent::ClockStep { camera: index, by });
-            if self.anchoring.reference == Some(index) {
-                (self.anchoring.last, self.anchoring.last_grid) = (None, None);
+            self.note_step(index, by);
+        }
+        self.make_room();
+    }
+
+    fn note_step(&mut self, index: CameraIndex, by: Span) {
+        self.event(SyncEvent::ClockStep { camera: index, by });
+        if self.anchoring.reference == Some(index) {
+            (self.anchoring.last, self.anchoring.last_grid) = (None, None);
+        }
+    }
+
+    /// Where the frames that wait take too much memory, those of the camera that has the most give way.
+    fn make_room(&mut self) {
+        let most = self.config.queue_bytes;
+        while self.queued_bytes() > most {
+            let largest = self.cameras.iter_mut().max_by_key(|camera| camera.bytes());
+            if !largest.is_some_and(Camera::drop_oldest) {
+                break;
             }
         }
     }
@@ -272,6 +319,7 @@ impl<T> Synchronizer<T> {
         let mut times = Vec::with_capacity(picks.len());
         let mut entries = Vec::with_capacity(picks.len());
         for (camera, pick) in self.cameras.iter_mut().zip(picks) {
+            camera.in_last_set = pick.is_some();
             let (status, frame) = give(camera, *pick);
             times.extend(frame.as_ref().map(|frame| frame.time));
             entries.push(SetEntry { camera: camera.index, status, frame });
@@ -338,12 +386,16 @@ impl<T> Synchronizer<T> {
     }
 }
 
+/// Memory that the frames of a set take.
+fn weigh<T>(set: &FrameSet<T>) -> usize {
+    set.entries.iter().filter_map(|entry| entry.frame.as_ref()).map(|frame| frame.bytes).sum()
+}
+
 /// Takes what a camera gives out of its queue.
 fn give<T>(camera: &mut Camera<T>, pick: Option<usize>) -> (SetStatus, Option<SyncFrame<T>>) {
     if let Some(used) = pick.and_then(|index| camera.use_at(index)) {
         camera.untimed_error = false;
-        let time = used.time;
-        let frame = used.payload.map(|payload| SyncFrame { time, payload });
+        let frame = used.into_frame();
         return (if frame.is_some() { SetStatus::Okay } else { SetStatus::ReadError }, frame);
     }
     let status = if camera.state == SourceState::Broken {

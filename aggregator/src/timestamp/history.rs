@@ -47,6 +47,13 @@ pub enum Verdict {
     Step(Span),
 }
 
+impl Verdict {
+    /// Whether times that were given before may be better now.
+    pub(super) const fn is_news(self) -> bool {
+        matches!(self, Self::Accepted | Self::Step(_))
+    }
+}
+
 /// Pairs of one stream, oldest first.
 #[derive(Clone, Debug, Default)]
 pub struct PairHistory {

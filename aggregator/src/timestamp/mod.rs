@@ -12,6 +12,7 @@
 mod arrival;
 mod history;
 mod host;
+mod trace;
 
 use framelock_common::clock::ClockState;
 use framelock_common::h264::SeiTime;
@@ -21,8 +22,11 @@ use framelock_common::time::{HostTime, MediaTime, NtpTimestamp, Span, Utc, UtcEs
 pub use arrival::ArrivalEstimator;
 pub use history::{Pair, PairHistory, Verdict};
 pub use host::HostClock;
+use trace::Life;
+pub use trace::Trace;
 
 use crate::deliver::TimeSource;
+use crate::sync::TimeBasis;
 
 /// What a sender's UTC is worth at least when it does not say (no `FLCK`, SEI without a bound).
 /// To this comes the time between the claimed capture and the arrival.
@@ -38,6 +42,9 @@ const PLAUSIBLE: Span = Span::from_secs(3_600);
 /// No frame is on its way for longer. A capture time that says so, or that is after the frame's arrival,
 /// contradicts the host's clock: one of the two is wrong, and the bound has to cover both.
 const LONGEST_WAY: Span = Span::from_secs(10);
+
+/// A capture this long after the frame's arrival means that a clock is wrong, and not just a little ahead.
+const CLOCKS_APART: Span = Span::from_secs(1);
 
 /// The times at which an access unit appeared, each on its own clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,6 +93,9 @@ pub struct Mapper {
     sei: PairHistory,
     arrivals: ArrivalEstimator,
     info: Option<ClockInfo>,
+    life: Life,
+    /// Something was learnt that frames stamped before may gain from.
+    news: bool,
     /// The last report was further from the host's clock than can be.
     implausible: bool,
     refused: u64,
@@ -103,6 +113,11 @@ impl Mapper {
         *self = Self::default();
     }
 
+    /// Whether something was learnt since the last call that frames stamped before may gain from.
+    pub fn take_news(&mut self) -> bool {
+        std::mem::take(&mut self.news)
+    }
+
     /// What the sender last said about its clock; `None` for a sender that does not know `FLCK`.
     #[must_use]
     pub fn clock_info(&self) -> Option<&ClockInfo> {
@@ -118,6 +133,7 @@ impl Mapper {
     /// An RTCP APP `FLCK` arrived.
     pub fn handle_clock_info(&mut self, info: ClockInfo) -> Option<ClockEvent> {
         let before = self.info.replace(info).map(|info| info.state);
+        self.news = true;
         let now = self.info.as_ref().map(|info| info.state);
         if now == Some(ClockState::Unsynchronized) {
             self.reports.clear();
@@ -152,7 +168,9 @@ impl Mapper {
         if let Some(refused) = self.refuse(utc, host) {
             return refused;
         }
-        event(self.reports.push(Pair { media, utc }))
+        let verdict = self.reports.push(Pair { media, utc });
+        self.news |= verdict.is_news();
+        event(verdict)
     }
 
     /// A packet carried the RFC 6051 NTP-64 extension: at its RTP timestamp, UTC was `ntp`.
@@ -167,6 +185,7 @@ impl Mapper {
         let pair = Pair { media, utc };
         let confirmed = self.reports.confirm(pair);
         let verdict = self.in_band.push(pair);
+        self.news |= confirmed.is_some() || verdict.is_news();
         confirmed.map(ClockEvent::Step).or(if self.reports.is_empty() { event(verdict) } else { None })
     }
 
@@ -174,28 +193,34 @@ impl Mapper {
     pub fn map(&mut self, frame: &FrameTiming, host: &HostClock) -> Timestamped {
         let earliest = self.arrivals.handle(frame.media, frame.arrival);
         let arrived = host.utc_at(frame.arrival);
-        let sei = self.sei_time(frame, arrived.utc);
-        let by = |history: &PairHistory| self.by_rtp_clock(history, frame, arrived.utc);
+        self.learn_sei(frame, arrived.utc);
+        self.told(frame, arrived.utc).unwrap_or_else(|| {
+            let estimate = host.utc_at(earliest);
+            let jitter = frame.arrival - earliest;
+            let uncertainty = ARRIVAL_BOUND + jitter + estimate.uncertainty;
+            Timestamped { time: UtcEstimate { utc: estimate.utc, uncertainty }, source: TimeSource::Arrival }
+        })
+    }
+
+    /// What the sender told of the capture time of a frame, as far as it is known now.
+    fn told(&self, frame: &FrameTiming, arrived: Utc) -> Option<Timestamped> {
+        let sei = self.sei_time(frame, arrived);
+        let by = |history: &PairHistory| self.by_rtp_clock(history, frame, arrived);
         let known = by(&self.reports)
             .map(|time| (time, TimeSource::SenderReport))
             .or_else(|| by(&self.in_band).map(|time| (time, TimeSource::InBand)));
-        let known = match (known, sei) {
+        let (time, source) = match (known, sei) {
             // Before a board's first `FLCK` the RTP clock tells only when a frame was sent. A capture time
             // with a smaller bound is better.
             (Some((time, _)), Some(sei))
                 if self.knows_only_transmission(frame) && sei.uncertainty < time.uncertainty =>
             {
-                Some((sei, TimeSource::Sei))
+                (sei, TimeSource::Sei)
             }
-            (known, sei) => known.or(sei.map(|time| (time, TimeSource::Sei))),
+            (Some(known), _) => known,
+            (None, sei) => (sei?, TimeSource::Sei),
         };
-        let (time, source) = known.unwrap_or_else(|| {
-            let estimate = host.utc_at(earliest);
-            let jitter = frame.arrival - earliest;
-            let uncertainty = ARRIVAL_BOUND + jitter + estimate.uncertainty;
-            (UtcEstimate { utc: estimate.utc, uncertainty }, TimeSource::Arrival)
-        });
-        Timestamped { time, source }
+        Some(Timestamped { time, source })
     }
 
     /// Refuses a report that cannot be UTC; the first of several is an event.
@@ -244,24 +269,46 @@ impl Mapper {
     }
 
     /// The SEI's time of this frame, or where only some frames carry one, what the last ones say.
-    fn sei_time(&mut self, frame: &FrameTiming, arrived: Utc) -> Option<UtcEstimate> {
+    fn sei_time(&self, frame: &FrameTiming, arrived: Utc) -> Option<UtcEstimate> {
+        if self.unsynchronized() {
+            return None;
+        }
         let Some(sei) = &frame.sei else {
-            if self.unsynchronized() {
-                return None;
-            }
             let (utc, bound) = self.sei.utc_at(frame.media)?;
             return Some(UtcEstimate { utc, uncertainty: foreign(utc, arrived)? + bound });
         };
-        if sei.state == ClockState::Unsynchronized || self.unsynchronized() {
-            self.sei.clear();
+        if sei.state == ClockState::Unsynchronized {
             return None;
         }
         let uncertainty = match sei.uncertainty {
             Some(uncertainty) => believed(uncertainty, sei.utc, arrived)?,
             None => foreign(sei.utc, arrived)?,
         };
-        self.sei.push(Pair { media: frame.media, utc: sei.utc });
         Some(UtcEstimate { utc: sei.utc, uncertainty })
+    }
+
+    /// Keeps what this frame's SEI says for the frames without one.
+    fn learn_sei(&mut self, frame: &FrameTiming, arrived: Utc) {
+        let Some(sei) = &frame.sei else { return };
+        if sei.state == ClockState::Unsynchronized || self.unsynchronized() {
+            self.sei.clear();
+        } else if self.sei_time(frame, arrived).is_some() {
+            let first = self.sei.is_empty();
+            let verdict = self.sei.push(Pair { media: frame.media, utc: sei.utc });
+            // Each frame that carries one has its own; those without gain from the first and from a step.
+            self.news |= first || matches!(verdict, Verdict::Step(_));
+        }
+    }
+}
+
+/// How the time of a frame that arrived at `arrived` is known, for comparing cameras.
+#[must_use]
+pub fn basis(stamped: &Timestamped, arrived: Utc) -> TimeBasis {
+    let lag = arrived - stamped.time.utc;
+    match stamped.source {
+        TimeSource::Arrival => TimeBasis::Arrival,
+        _ if lag < -CLOCKS_APART || lag > LONGEST_WAY => TimeBasis::Contradicted,
+        _ => TimeBasis::Told,
     }
 }
 

@@ -275,3 +275,73 @@ fn a_restart_forgets_what_was_said_before() {
     assert_eq!(mapper.clock_info(), None);
     holds(mapper.map(&h264(10, MediaTime::default()), &HOST), 10, TimeSource::Arrival);
 }
+
+#[test]
+fn a_report_that_comes_later_gives_a_frame_a_better_time_and_never_a_worse_one() {
+    let mut mapper = Mapper::new();
+    let frame = h264(0, MediaTime::default());
+    let stamped = mapper.map(&frame, &HOST);
+    assert_eq!(stamped.source, TimeSource::Arrival);
+    let mut trace = Trace::new(frame, stamped, &mapper);
+    assert_eq!(trace.improve(&mapper, &HOST), None, "nothing is known yet");
+    assert!(!mapper.take_news());
+    // In-band time is better than arrival, a report better than that.
+    mapper.handle_in_band(ticks(100), ntp(100), utc(130));
+    assert!(mapper.take_news() && !mapper.take_news());
+    holds(trace.improve(&mapper, &HOST).unwrap(), 0, TimeSource::InBand);
+    mapper.handle_sender_report(ticks(2_000), ntp(2_000), utc(2_010));
+    holds(trace.improve(&mapper, &HOST).unwrap(), 0, TimeSource::SenderReport);
+    // What the board says of its bound counts too.
+    let before = trace.stamped().time.uncertainty;
+    mapper.handle_clock_info(board(ClockState::Synchronized));
+    assert!(mapper.take_news());
+    let better = trace.improve(&mapper, &HOST).unwrap();
+    holds(better, 0, TimeSource::SenderReport);
+    assert!(better.time.uncertainty < before);
+    // Between two reports less is left to chance than beside one.
+    mapper.handle_sender_report(ticks(-20), ntp(-20), utc(2_020));
+    let between = trace.improve(&mapper, &HOST).unwrap();
+    assert!(between.time.uncertainty < better.time.uncertainty);
+    assert_eq!(trace.improve(&mapper, &HOST), None, "the same again is no better");
+    // A poorer word changes nothing: the board lost its clock after the frame was captured.
+    mapper
+        .handle_clock_info(ClockInfo { uncertainty: Span::from_secs(1), ..board(ClockState::Synchronized) });
+    assert_eq!(trace.improve(&mapper, &HOST), None);
+    mapper.handle_clock_info(board(ClockState::Unsynchronized));
+    assert_eq!(trace.improve(&mapper, &HOST), None);
+    // Nor do the words of another sender.
+    mapper.reset();
+    mapper.handle_clock_info(board(ClockState::Synchronized));
+    mapper.handle_sender_report(ticks(0), ntp(77), utc(77));
+    assert_eq!(trace.improve(&mapper, &HOST), None);
+}
+
+#[test]
+fn frames_before_the_first_sei_gain_from_it() {
+    let mut mapper = Mapper::new();
+    let frame = |ms, sei| FrameTiming { rtp: None, sei, ..h264(ms, MediaTime::default()) };
+    let first = frame(0, None);
+    let mut trace = Trace::new(first, mapper.map(&first, &HOST), &mapper);
+    let sei = SeiTime { utc: utc(33), uncertainty: None, state: ClockState::Synchronized };
+    mapper.map(&frame(33, Some(sei)), &HOST);
+    assert!(mapper.take_news());
+    holds(trace.improve(&mapper, &HOST).unwrap(), 0, TimeSource::Sei);
+    let sei = SeiTime { utc: utc(66), ..sei };
+    mapper.map(&frame(66, Some(sei)), &HOST);
+    assert!(!mapper.take_news(), "every frame has its own");
+}
+
+#[test]
+fn a_time_that_the_arrival_contradicts_is_known_as_such() {
+    let of = |ms, source| {
+        let time = UtcEstimate { utc: utc(ms), uncertainty: Span::ZERO };
+        basis(&Timestamped { time, source }, utc(0))
+    };
+    for ms in [-9_000, 0, 900] {
+        assert_eq!(of(ms, TimeSource::SenderReport), TimeBasis::Told, "{ms}");
+    }
+    for ms in [-3_600_000, -11_000, 1_100, 60_000] {
+        assert_eq!(of(ms, TimeSource::Sei), TimeBasis::Contradicted, "{ms}");
+        assert_eq!(of(ms, TimeSource::Arrival), TimeBasis::Arrival, "{ms}");
+    }
+}

@@ -111,6 +111,23 @@ fn a_broken_reference_gives_its_place_at_once_and_takes_it_back() {
     assert!(rig.sets[41..].iter().all(|set| set.complete));
 }
 
+/// The last set had a frame of the new reference: its next one makes the next set, however near to the last anchor.
+#[test]
+fn a_reference_that_falls_silent_costs_no_set() {
+    let mut rig = Rig::new(&config(), 3);
+    let phases = [0, -55 * MS, -25 * MS];
+    for n in 0..40 {
+        for at in [1, 2, 0].into_iter().filter(|at| *at > 0 || n < 20) {
+            rig.frame(at, n * P + phases[at], n * P + phases[at]);
+        }
+    }
+    rig.finish();
+    assert_eq!(rig.sets.len(), 40, "every frame of the second camera is in a set");
+    for (n, set) in (0..).zip(&rig.sets).skip(1) {
+        assert_eq!(set.times[1..], [n * P - 55 * MS, n * P - 25 * MS].map(Some), "{n}");
+    }
+}
+
 #[test]
 fn a_camera_that_never_comes_is_starting_and_costs_one_wait() {
     let sets = run(
@@ -277,7 +294,7 @@ fn cameras_come_and_go_at_run_time() {
         for n in from..from + 20 {
             for camera in cameras {
                 rig.pass(n * P);
-                let frame = SyncFrame { time: utc(n * P), payload: n * P };
+                let frame = SyncFrame::new(utc(n * P), n * P);
                 rig.sync.handle_frame(CameraIndex::new(*camera), frame, host(n * P));
             }
         }
@@ -296,10 +313,47 @@ fn cameras_come_and_go_at_run_time() {
     assert_eq!(rig.sync.stats(CameraIndex::new(0)), None);
 }
 
+/// A camera with huge frames takes from nobody else what they need, and nobody's memory is without a limit.
+#[test]
+fn frames_that_wait_take_bounded_memory_and_the_largest_camera_gives_way() {
+    let limit = 100_000;
+    // The third camera never comes, so that everything waits.
+    let config = SyncConfig { max_wait: Some(Span::from_secs(60)), queue_bytes: limit, ..config() };
+    let mut rig = Rig::new(&config, 3);
+    for n in 0..100_i64 {
+        for (camera, bytes) in [(0, 200), (1, 30_000)] {
+            let frame = SyncFrame { bytes, ..SyncFrame::new(utc(n * P), n) };
+            rig.sync.handle_frame(CameraIndex::new(camera), frame, host(n * P));
+            assert!(rig.sync.queued_bytes() <= limit);
+        }
+    }
+    let stats = |camera| rig.sync.stats(CameraIndex::new(camera)).unwrap();
+    assert_eq!((stats(0).overflowed, rig.sync.queued(CameraIndex::new(0))), (0, 100));
+    assert_eq!((stats(1).overflowed, rig.sync.queued(CameraIndex::new(1))), (98, 2));
+    // A frame that is too large alone gives way itself.
+    let frame = SyncFrame { bytes: limit + 1, ..SyncFrame::new(utc(100 * P), 0) };
+    rig.sync.handle_frame(CameraIndex::new(1), frame, host(100 * P));
+    assert_eq!(rig.sync.stats(CameraIndex::new(1)).unwrap().overflowed, 101);
+    assert_eq!(rig.sync.queued(CameraIndex::new(0)), 100);
+    // Finished sets that nobody takes are bounded as well; the newest are kept.
+    rig.sync.finish(host(rig.now));
+    let counters = rig.sync.ready_counters();
+    assert_eq!((counters.pushed, counters.dropped), (100, 0));
+    let mut rig = Rig::new(&config, 1);
+    for n in 0..100_i64 {
+        let frame = SyncFrame { bytes: 30_000, ..SyncFrame::new(utc(n * P), n) };
+        rig.sync.handle_frame(CameraIndex::new(0), frame, host(n * P));
+    }
+    let sets: Vec<_> = std::iter::from_fn(|| rig.sync.poll_set()).map(|set| set.number).collect();
+    assert_eq!(sets, [97, 98, 99]);
+    assert_eq!(rig.sync.ready_counters().dropped, 97);
+}
+
 #[derive(Clone, Debug)]
 enum Input {
     Frame(usize, i64),
     Error(usize, Option<i64>),
+    Better(usize, i64, i64),
     State(usize, SourceState),
     Pass(i64),
     Add,
@@ -320,6 +374,7 @@ fn hostile() -> impl Strategy<Value = Vec<Input>> {
     let input = prop_oneof![
         20 => (0..6_usize, time()).prop_map(|(camera, time)| Input::Frame(camera, time)),
         4 => (0..6_usize, proptest::option::of(time())).prop_map(|(camera, time)| Input::Error(camera, time)),
+        3 => (0..6_usize, time(), time()).prop_map(|(camera, shift, time)| Input::Better(camera, shift, time)),
         2 => (0..6_usize, state).prop_map(|(camera, state)| Input::State(camera, state)),
         6 => (0..3 * P).prop_map(Input::Pass),
         1 => Just(Input::Add),
@@ -339,6 +394,7 @@ proptest! {
         max_wait in proptest::option::of(prop_oneof![Just(0), 0..5 * P, Just(i64::MAX)]),
         tolerance_permille in 0_u16..1_200,
         queue_limit in 0_usize..12,
+        queue_bytes in 0_usize..600,
     ) {
         let config = SyncConfig {
             policy,
@@ -346,6 +402,7 @@ proptest! {
             max_wait: max_wait.map(Span::from_nanos),
             tolerance_permille,
             queue_limit,
+            queue_bytes,
             ready_limit: 4,
         };
         let mut rig = Rig::new(&config, 4);
@@ -357,13 +414,18 @@ proptest! {
             let now = host(rig.now);
             match input {
                 Input::Frame(camera, time) => {
-                    let frame = SyncFrame { time: utc(time), payload: n as i64 };
+                    let frame = SyncFrame { bytes: n % 50, ..SyncFrame::new(utc(time), n as i64) };
                     given[camera] += 1;
                     rig.sync.handle_frame(CameraIndex::new(camera), frame, now);
                 }
                 Input::Error(camera, time) => {
                     given[camera] += 1;
                     rig.sync.handle_read_error(CameraIndex::new(camera), time.map(utc), now);
+                }
+                Input::Better(camera, shift, time) => {
+                    // Some get a time that makes sense, some any, some none.
+                    let better = |payload: &mut i64| (*payload % 3 > 0).then(|| utc(time.saturating_add(*payload / 3 * P)));
+                    rig.sync.handle_better_times(CameraIndex::new(camera), Span::from_nanos(shift), now, better);
                 }
                 Input::State(camera, state) => rig.sync.handle_source_state(CameraIndex::new(camera), state, now),
                 Input::Pass(by) => {
@@ -384,6 +446,7 @@ proptest! {
                     }
                 }
             }
+            prop_assert!(rig.sync.queued_bytes() <= queue_bytes);
             for (camera, given) in given.iter().enumerate() {
                 let index = CameraIndex::new(camera);
                 prop_assert!(rig.sync.queued(index) <= queue_limit.max(2));

@@ -3,9 +3,11 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests; a panic is a failed test")]
 
+mod clocks;
 mod faults;
 mod policies;
 mod rates;
 mod simulate;
+mod start;
 mod tightest;
 mod timing;

@@ -1,7 +1,7 @@
 //! Cameras, their network, and the loop that drives a synchronizer in simulated time.
 
 use framelock_aggregator::sync::{
-    CameraIndex, FrameSet, SetStatus, SyncCamera, SyncConfig, SyncFrame, Synchronizer,
+    CameraIndex, FrameSet, SetStatus, SyncCamera, SyncConfig, SyncFrame, Synchronizer, TimeBasis,
 };
 use framelock_common::time::{HostTime, Span, Utc};
 
@@ -146,8 +146,28 @@ impl Rig {
 
     pub(crate) fn frame(&mut self, camera: usize, time: i64, now: i64) {
         self.pass(now);
-        let frame = SyncFrame { time: utc(time), payload: time };
+        let frame = SyncFrame::new(utc(time), time);
         self.sync.handle_frame(CameraIndex::new(camera), frame, host(now));
+        self.take();
+    }
+
+    /// A frame whose time is known as `basis` says.
+    pub(crate) fn frame_known(&mut self, camera: usize, time: i64, now: i64, basis: TimeBasis) {
+        self.pass(now);
+        let frame = SyncFrame { basis, ..SyncFrame::new(utc(time), time) };
+        self.sync.handle_frame(CameraIndex::new(camera), frame, host(now));
+        self.take();
+    }
+
+    /// A camera's clock turns out to have been wrong by `-shift`: all of its frames that wait move.
+    pub(crate) fn better_times(&mut self, camera: usize, shift: i64, now: i64) {
+        self.pass(now);
+        let better = |stamp: &mut i64| {
+            *stamp = stamp.saturating_add(shift);
+            Some(utc(*stamp))
+        };
+        let index = CameraIndex::new(camera);
+        self.sync.handle_better_times(index, Span::from_nanos(shift), host(now), better);
         self.take();
     }
 

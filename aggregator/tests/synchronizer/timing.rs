@@ -88,7 +88,7 @@ fn a_late_timer_does_not_change_a_set() {
     let config = SyncConfig { max_wait: Some(Span::from_millis(50)), ..SyncConfig::default() };
     let mut rig = warm(&config, &[0, 10], 1_980 * MS);
     rig.frame(0, 2_000 * MS, 2_000 * MS);
-    let frame = SyncFrame { time: utc(2_010 * MS), payload: 2_010 * MS };
+    let frame = SyncFrame::new(utc(2_010 * MS), 2_010 * MS);
     let camera = CameraIndex::new(1);
     rig.sync.handle_frame(camera, frame, host(2_080 * MS));
     rig.take();

@@ -36,6 +36,8 @@ pub(super) struct BoardConfig {
     pub(super) drift_ppb: i64,
     /// `None`: the board knows nothing of UTC.
     pub(super) synchronized: bool,
+    /// How long after its start it knows UTC, if ever.
+    pub(super) known_after: Span,
     /// By how much the UTC is ahead of the truth that it claims to be.
     pub(super) clock_error: Span,
     /// Every third frame is P, the two before it in presentation are B.
@@ -60,6 +62,7 @@ impl BoardConfig {
             phase: Span::from_millis(i64::from(n) * 7),
             drift_ppb: i64::from(n) * 40_000 - 30_000,
             synchronized: true,
+            known_after: Span::ZERO,
             clock_error: Span::ZERO,
             b_frames: false,
             blocks: (40, 30),
@@ -76,6 +79,9 @@ pub(super) struct Board {
     muxer: Muxer,
     next_frame: u64,
     want_key: bool,
+    /// Whether it knows UTC by now, and whether the next packet has to carry it.
+    known: bool,
+    announce: bool,
     pub(super) keys_asked: u64,
     /// What was sent: capture instant (true UTC, in ns) and access unit of each frame number.
     pub(super) sent: BTreeMap<u64, (Utc, Vec<u8>)>,
@@ -94,14 +100,14 @@ impl Board {
             rtcp_interval: Span::from_secs(1),
             media,
         };
-        let mut session = SendSession::new(send, start);
-        session.set_clock(mapping(&config), info(&config));
         Self {
-            session,
+            session: SendSession::new(send, start),
             media,
             muxer: Muxer::new(MuxConfig::default()),
             next_frame: 0,
             want_key: false,
+            known: false,
+            announce: true,
             keys_asked: 0,
             sent: BTreeMap::new(),
             running: true,
@@ -122,6 +128,10 @@ impl Board {
     /// The datagrams of the next frame; RTCP where due.
     pub(super) fn send(&mut self) -> Vec<Vec<u8>> {
         let now = mono(&self.config, self.next());
+        let known = self.config.synchronized && self.next() >= self.config.start + self.config.known_after;
+        self.announce |= known && !self.known;
+        self.known = known;
+        self.session.set_clock(mapping(&self.config).filter(|_| known), info(&self.config));
         let mut out = Vec::new();
         if let Some(report) = self
             .session
@@ -165,12 +175,11 @@ impl Board {
         out: &mut Vec<Vec<u8>>,
     ) {
         let pts = self.media.at(mono(&self.config, self.capture(number)));
-        let ntp = |at: Span| {
-            self.config.synchronized.then(|| NtpTimestamp::from_utc(host_utc(at) + self.config.clock_error))
-        };
+        let ntp =
+            |at: Span| self.known.then(|| NtpTimestamp::from_utc(host_utc(at) + self.config.clock_error));
         let (now_ntp, capture_ntp) = (ntp(self.next()), ntp(self.capture(number)));
         let session = &mut self.session;
-        let mut first = key;
+        let mut first = std::mem::take(&mut self.announce) || key;
         let mut rtp = |timestamp, marker, ntp: Option<NtpTimestamp>, payload: &[u8]| {
             let mut datagram = Vec::new();
             let ntp = ntp.filter(|_| std::mem::take(&mut first));

@@ -6,6 +6,7 @@ mod board;
 mod faults;
 mod many;
 mod picture;
+mod reports;
 mod sim;
 
 use framelock_common::time::Span;
