@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use crate::process::Process;
 
-/// One frame packet, as `interfaces.md` of the design fixes it.
+/// One frame packet in its public form.
 #[derive(Debug, Clone, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "named after the JSON fields")]

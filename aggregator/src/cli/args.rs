@@ -1,4 +1,4 @@
-//! The arguments, as `interfaces.md` of the design fixes them.
+//! The arguments. They are a public interface: what changes here goes into the changelog.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -1,5 +1,5 @@
 //! Media time to UTC, per stream: which of the four sources of time a frame gets, and what it is
-//! worth. Sans-IO; the design is "Aggregator: media time to UTC".
+//! worth. Sans-IO.
 //!
 //! Priority: RTCP sender reports, the RFC 6051 extension (in-band), the H.264 SEI, and the arrival
 //! time where the sender says nothing. A board that says (by RTCP APP `FLCK` or in the SEI) that its

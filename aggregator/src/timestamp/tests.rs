@@ -1,4 +1,4 @@
-//! Every rule of the mapper and every failure that the design says to avoid, scripted.
+//! Every rule of the mapper and every failure that systems of this kind are known for, scripted.
 
 use framelock_common::rtcp::CaptureKind;
 

@@ -1,4 +1,4 @@
-//! The command line, as `interfaces.md` of the design fixes it.
+//! The arguments. They are a public interface: what changes here goes into the changelog.
 
 use std::path::PathBuf;
 
