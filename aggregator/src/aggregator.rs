@@ -156,6 +156,7 @@ impl Aggregator {
         if settings.decode {
             // Fail now and not with the first frame.
             drop(decode::open()?);
+            tracing::info!(decoder = decode::decoder_name(), "decoding");
         }
         let ntp = NtpService::start_if_wanted(settings.ntp.as_ref())?;
         let (commands, receiver) = mpsc::channel(MAX_COMMANDS);

@@ -282,11 +282,6 @@ pub enum Format {
     H264,
 }
 
-impl Format {
-    /// All formats.
-    pub const ALL: [Self; 5] = [Self::I420, Self::Nv12, Self::Yuyv, Self::Mjpeg, Self::H264];
-}
-
 impl fmt::Display for Format {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -295,18 +290,6 @@ impl fmt::Display for Format {
             Self::Yuyv => "yuyv",
             Self::Mjpeg => "mjpeg",
             Self::H264 => "h264",
-        })
-    }
-}
-
-impl FromStr for Format {
-    type Err = SpecError;
-
-    fn from_str(text: &str) -> Result<Self, SpecError> {
-        Self::ALL.into_iter().find(|format| format.to_string() == text).ok_or_else(|| SpecError::Value {
-            value: text.to_owned(),
-            what: "format (i420, nv12, yuyv, mjpeg, h264)",
-            example: "yuyv",
         })
     }
 }
