@@ -22,7 +22,7 @@ help:
 
 demo:
 	@deploy/prerequisites.sh build
-	cargo build --release --locked --bins
+	cargo build --release --locked -p framelock-sender -p framelock-aggregator --bins
 	target/release/framelock-aggregator demo --cameras $(CAMERAS) --seconds $(SECONDS)
 
 test: test-rust fuzz board-test

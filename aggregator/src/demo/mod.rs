@@ -78,7 +78,7 @@ pub enum DemoError {
     #[error("no packet with all {0} cameras came together; RUST_LOG=debug tells more")]
     Nothing(u16),
     /// A bound did not hold.
-    #[error("{0} capture times lie outside their bound; please report this with the table above")]
+    #[error("{0} capture times or spreads lie outside their bound; please report this with the table above")]
     OutsideBound(u64),
     /// Standard output cannot be written to.
     #[error("cannot write to standard output: {0}")]

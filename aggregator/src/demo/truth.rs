@@ -5,7 +5,7 @@
 
 use std::io::{self, Write};
 
-use framelock_common::time::{HostTime, Span};
+use framelock_common::time::{HostTime, Span, Utc};
 use framelock_common::timecode;
 
 use crate::deliver::{Frame, Packet, TimeSource};
@@ -22,6 +22,8 @@ pub(super) struct Truth {
     spreads: Vec<Span>,
     /// The bounds on them.
     spread_bounds: Vec<Span>,
+    /// Complete packets whose frames were truly further apart than their bound says.
+    wider: u64,
     start: HostTime,
     /// From the start to the first packet in which every frame's time comes from its board's clock.
     synchronized_after: Option<Span>,
@@ -48,14 +50,15 @@ impl Truth {
             complete: 0,
             spreads: Vec::new(),
             spread_bounds: Vec::new(),
+            wider: 0,
             start,
             synchronized_after: None,
         }
     }
 
-    /// Frames whose reported time was further from the truth than its bound says.
+    /// Frames whose reported time was further from the truth than its bound says, and packets whose spread was.
     pub(super) fn outside(&self) -> u64 {
-        self.cameras.iter().map(|camera| camera.outside).sum()
+        self.cameras.iter().map(|camera| camera.outside).sum::<u64>() + self.wider
     }
 
     /// Packets with a frame of every camera.
@@ -80,22 +83,24 @@ impl Truth {
             keep(&mut self.spread_bounds, packet.spread_bound, self.complete);
             self.complete += 1;
         }
+        let mut truths = Vec::new();
         for (camera, entry) in self.cameras.iter_mut().zip(&packet.entries) {
-            if let Some(frame) = &entry.frame {
-                camera.note(frame);
-            }
+            truths.extend(entry.frame.as_ref().and_then(|frame| camera.note(frame)));
         }
+        let truly = truths.iter().max().zip(truths.iter().min()).map(|(last, first)| *last - *first);
+        self.wider += u64::from(packet.complete && truly > Some(packet.spread_bound));
     }
 
     /// Says how far the reported times are from the truth.
     pub(super) fn report(&mut self, out: &mut impl Write) -> io::Result<()> {
         writeln!(out)?;
         writeln!(out, "{} packets, {} of them with every camera", self.packets, self.complete)?;
-        let lists = [("spread", &mut self.spreads), ("bound on the spread", &mut self.spread_bounds)];
-        for (what, list) in lists {
-            if let Some((p50, p99, max)) = percentiles(list) {
-                writeln!(out, "{what} of complete packets: median {p50}, p99 {p99}, max {max}")?;
-            }
+        if let Some((p50, p99, max)) = percentiles(&mut self.spreads) {
+            writeln!(out, "spread of complete packets: median {p50}, p99 {p99}, max {max}")?;
+        }
+        if let Some((p50, p99, max)) = percentiles(&mut self.spread_bounds) {
+            let wider = self.wider;
+            writeln!(out, "bound on the spread: median {p50}, p99 {p99}, max {max}; truly wider: {wider}")?;
         }
         match self.synchronized_after {
             Some(after) => writeln!(out, "every camera synchronized {after} after the start")?,
@@ -123,11 +128,12 @@ impl Truth {
 }
 
 impl Camera {
-    fn note(&mut self, frame: &Frame) {
+    /// Looks at a frame; gives the instant of its capture.
+    fn note(&mut self, frame: &Frame) -> Option<Utc> {
         let strip = frame.decoded().map(|p| timecode::read(&p.y, p.width, p.width, p.height));
         let Some(Ok(strip)) = strip else {
             self.unreadable += 1;
-            return;
+            return None;
         };
         let error = (frame.time.utc - strip.capture).abs();
         if error > frame.time.uncertainty {
@@ -137,11 +143,12 @@ impl Camera {
         }
         if frame.time_source == TimeSource::Arrival {
             self.undated += 1;
-            return;
+            return Some(strip.capture);
         }
         keep(&mut self.errors, error, self.read);
         keep(&mut self.bounds, frame.time.uncertainty, self.read);
         self.read += 1;
+        Some(strip.capture)
     }
 
     fn report(&mut self, out: &mut impl Write) -> io::Result<()> {
