@@ -116,7 +116,7 @@ impl Engine {
     fn add_camera(&mut self, port: PortIndex, name: CameraName) {
         let place = self.ports[port].cameras.len();
         self.ports[port].cameras.push(self.cameras.len());
-        let span = tracing::info_span!("stream", camera = %name);
+        let span = tracing::info_span!("stream", camera = name.as_str());
         match &mut self.ports[port].kind {
             Kind::Rtp(rtp) => rtp.set_span(place, span.clone()),
             Kind::Ts(ts) => ts.set_span(span.clone()),
