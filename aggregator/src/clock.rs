@@ -9,10 +9,6 @@ use rustix::time::{ClockId, Timespec, clock_gettime};
 
 use crate::timestamp::HostClock;
 
-/// A kernel receive timestamp older than this, or from the future, is not believed: the wall clock
-/// was stepped between the datagram's arrival and now.
-const MAX_AGE: Span = Span::from_secs(2);
-
 /// This machine's `CLOCK_MONOTONIC`.
 #[must_use]
 pub(crate) fn now() -> HostTime {
@@ -52,19 +48,21 @@ pub(crate) fn random() -> u64 {
 }
 
 /// The monotonic instant of a kernel receive timestamp (`SO_TIMESTAMPNS`, in `CLOCK_REALTIME`), by
-/// `clock` read just after the datagram was taken; `now` if the timestamp cannot be right.
+/// `clock` read just after the datagram was taken. One that says older than `max_age`, or from the future, is not
+/// believed: the wall clock was stepped between the datagram's arrival and now. Then it is `now`.
 #[must_use]
 pub(crate) fn kernel_arrival(
     kernel: Option<std::time::Duration>,
     clock: &HostClock,
     now: HostTime,
+    max_age: Span,
 ) -> HostTime {
     let Some(ns) = kernel.and_then(|since_epoch| i64::try_from(since_epoch.as_nanos()).ok()) else {
         return now;
     };
     let arrival = clock.host_at(Utc::from_unix_nanos(ns));
     let age = now - arrival;
-    if age < Span::ZERO || age > MAX_AGE { now } else { arrival }
+    if age < Span::ZERO || age > max_age { now } else { arrival }
 }
 
 fn nanos(time: Timespec) -> i64 {
@@ -81,6 +79,7 @@ mod tests {
         let now = HostTime::from_nanos(50_000_000_000);
         let clock = HostClock::new(now, Utc::from_unix_nanos(1_790_000_000_000_000_000), Span::ZERO);
         let stamp = |ms: u64| Some(Duration::from_millis(1_790_000_000_000 + ms));
+        let kernel_arrival = |stamp, clock, now| kernel_arrival(stamp, clock, now, Span::from_secs(2));
         assert_eq!(kernel_arrival(stamp(0), &clock, now), now);
         let earlier = kernel_arrival(Some(Duration::from_nanos(1_789_999_999_999_999_000)), &clock, now);
         assert_eq!(now - earlier, Span::from_nanos(1_000));

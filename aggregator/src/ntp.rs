@@ -28,6 +28,8 @@ const READS: usize = 8;
 const READ_SIZE: usize = 65_536;
 /// How often the host's clock is looked at while nobody asks.
 const READING_INTERVAL: Span = Span::from_secs(10);
+/// A request cannot have waited for longer: what its timestamp says beyond this is a step of the clock.
+const MAX_AGE: Span = Span::from_secs(2);
 
 /// What an [`NtpService`] is told at its start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -256,7 +258,7 @@ fn answer_batch(port: &Port, host: &mut Host, storage: &mut [u8]) {
     // After the datagrams: a step of the clock before now is seen before they are answered.
     host.read();
     for (meta, data) in meta[..count].iter().zip(storage.chunks(READ_SIZE)) {
-        let received = clock::kernel_arrival(meta.timestamp, &clock::sandwich(), clock::now());
+        let received = clock::kernel_arrival(meta.timestamp, &clock::sandwich(), clock::now(), MAX_AGE);
         for datagram in data[..meta.len].chunks(meta.stride.max(1)) {
             answer(port, host, meta, datagram, received);
         }

@@ -169,6 +169,30 @@ fn senders_outlive_the_aggregator() {
     }
 }
 
+/// A machine that is busy, or a laptop that was asleep: what arrived meanwhile is read before anybody concludes that
+/// it did not come in time.
+#[test]
+fn an_aggregator_that_was_held_up_misses_nothing_that_arrived_meanwhile() {
+    let port = free_port();
+    let source = format!("*=rtp://127.0.0.1:{port}");
+    // A busy machine may hold a sender up, too; what is asked here is not how fast it is.
+    let mut aggregator =
+        Process::ours("framelock-aggregator", ["packets", "--max-wait", "1000", "--camera", &source]);
+    let _senders = ["left", "right", "top", "back"].map(|name| sender(name, port));
+    let whole = |packet: &framelock_tests::packets::Packet| packet.frames.len() == 4 && packet.complete;
+    let first = next_where(&mut aggregator, "all cameras", whole);
+    aggregator.signal(Signal::STOP);
+    // Longer than a source may be silent.
+    std::thread::sleep(Duration::from_secs(4));
+    aggregator.signal(Signal::CONT);
+    let mut last = first;
+    for _ in 0..120 {
+        let packet = next_where(&mut aggregator, "the next packet", |_| true);
+        assert!(whole(&packet), "{packet:?} after {last:?}");
+        last = packet;
+    }
+}
+
 #[test]
 fn a_consumer_that_never_reads_costs_no_memory_and_holds_up_no_signal() {
     let port = free_port();

@@ -3,29 +3,23 @@
 //! Nothing is decided here: datagrams go in with their arrival times, what the engine has to say goes
 //! out, and time is told when it is due.
 
-use std::future::poll_fn;
-use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use framelock_common::time::{HostTime, Span};
+use framelock_common::time::Span;
 use tokio::sync::mpsc::Receiver;
 
-use super::{Engine, PortIndex};
+use super::Engine;
+use super::sockets::Sockets;
 use crate::aggregator::Shared;
 use crate::clock;
 use crate::decode::{self, DecodeError, DecodeWorker};
 use crate::deliver::{Decoded, Frame};
-use crate::source::socket::{Batch, SocketError, UdpPort};
-use crate::source::{Channel, Datagram, SourceSpec};
+use crate::source::socket::Batch;
 use crate::sync::CameraIndex;
 
 /// How often the status that consumers see is renewed.
 const STATUS_INTERVAL: Span = Span::from_millis(250);
-/// Batches read from one socket before the others get their turn.
-const BATCHES_IN_A_ROW: usize = 4;
 
 /// What the loop can be told.
 #[derive(Clone, Copy, Debug)]
@@ -34,87 +28,10 @@ pub enum Command {
     KeyFrame(CameraIndex),
 }
 
-/// The sockets of all sources.
-#[derive(Debug)]
-pub struct Sockets {
-    ports: Vec<(PortIndex, Channel, UdpPort)>,
-}
-
-impl Sockets {
-    /// Binds every source. RTCP's own port is done without where something else has it: RTCP also
-    /// travels on the RTP port.
-    ///
-    /// # Errors
-    /// When a source's port cannot be had.
-    pub fn bind(sources: &[SourceSpec]) -> Result<Self, SocketError> {
-        let mut ports = Vec::new();
-        for (index, source) in sources.iter().enumerate() {
-            ports.push((index, Channel::Main, UdpPort::bind(source.bind)?));
-            tracing::info!(%source, "listening");
-        }
-        for (index, source) in sources.iter().enumerate() {
-            let Some(rtcp) = source.rtcp_port() else { continue };
-            match UdpPort::bind(SocketAddr::new(source.bind.ip(), rtcp)) {
-                Ok(port) => ports.push((index, Channel::Rtcp, port)),
-                Err(error) => {
-                    tracing::info!(%source, %error, "no RTCP on the port above; it is taken on the RTP port only");
-                }
-            }
-        }
-        Ok(Self { ports })
-    }
-
-    /// Waits until a socket may have something.
-    async fn readable(&self) -> io::Result<()> {
-        let any = |context: &mut Context<'_>| {
-            // Every socket must be asked, so that each of them can wake us.
-            let mut ready = Poll::Pending;
-            for (_, _, port) in &self.ports {
-                if let Poll::Ready(result) = port.poll_readable(context) {
-                    ready = Poll::Ready(result);
-                }
-            }
-            ready
-        };
-        poll_fn(any).await
-    }
-
-    fn receive(&self, engine: &mut Engine, batch: &mut Batch) {
-        for (index, channel, port) in &self.ports {
-            for _ in 0..BATCHES_IN_A_ROW {
-                let each = |data: &[u8], from, arrival, host: &_| {
-                    let datagram = Datagram { channel: *channel, from, data, arrival };
-                    engine.handle_datagram(*index, &datagram, host);
-                };
-                match port.receive(batch, each) {
-                    Ok(0) => break,
-                    Ok(_) => {}
-                    Err(error) => {
-                        // ICMP errors of what we sent come back here; the socket works on.
-                        tracing::trace!(address = %port.address(), %error, "receive");
-                        break;
-                    }
-                }
-            }
-        }
-    }
-
-    fn send(&self, engine: &mut Engine, now: HostTime) {
-        while let Some((index, transmit)) = engine.poll_transmit(now) {
-            let port = self.ports.iter().find(|(i, c, _)| (*i, *c) == (index, transmit.channel));
-            if let Some((_, _, port)) = port
-                && let Err(error) = port.send(transmit.to, &transmit.datagram)
-            {
-                tracing::trace!(to = %transmit.to, %error, "RTCP not sent");
-            }
-        }
-    }
-}
-
 /// Runs the engine on `sockets` until told to stop.
 pub(crate) async fn run(
     mut engine: Engine,
-    sockets: Sockets,
+    mut sockets: Sockets,
     shared: Arc<Shared>,
     mut commands: Receiver<Command>,
 ) {
@@ -125,7 +42,6 @@ pub(crate) async fn run(
         let now = clock::now();
         let due = engine.poll_timeout().map_or(status_due, |due| due.min(status_due));
         tokio::select! {
-            // Datagrams before time: a timeout must not overtake what has already arrived.
             biased;
             () = shared.stopping() => break,
             Some(Command::KeyFrame(camera)) = commands.recv() => engine.request_key_frame(camera),
@@ -133,15 +49,21 @@ pub(crate) async fn run(
                 if let Err(error) = ready {
                     tracing::debug!(%error, "waiting for datagrams");
                 }
-                sockets.receive(&mut engine, &mut batch);
             }
             () = sleep(due - now) => {}
         }
+        // However long this thread was held up: no timer is served before what arrived before it.
         let now = clock::now();
-        if engine.poll_timeout().is_some_and(|due| due <= now) {
-            engine.handle_timeout(now, &clock::sandwich());
+        let timers = engine.poll_timeout().is_some_and(|due| due <= now);
+        let behind = sockets
+            .receive(&mut batch, timers, |port, datagram, host| engine.handle_datagram(port, datagram, host));
+        let reached = behind.map_or(now, |behind| behind.min(now));
+        if timers && engine.poll_timeout().is_some_and(|due| due <= reached) {
+            engine.handle_timeout(reached, &clock::sandwich());
         }
-        sockets.send(&mut engine, now);
+        while let Some((port, transmit)) = engine.poll_transmit(now) {
+            sockets.send(port, &transmit);
+        }
         while let Some((camera, frame)) = engine.poll_decode() {
             let _in_stream = engine.span(camera).entered();
             workers.submit(camera, frame);

@@ -6,6 +6,7 @@
 pub mod live;
 pub mod offline;
 mod said;
+mod sockets;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 
 use framelock_common::time::{HostTime, Span};
 
+pub(crate) use sockets::Sockets;
 pub use status::{CameraStatus, LastFrame};
 
 use said::Said;

@@ -2,11 +2,12 @@
 //!
 //! What the datagrams mean does not live here.
 
+use std::cell::Cell;
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::task::{Context, Poll};
 
-use framelock_common::time::HostTime;
+use framelock_common::time::{HostTime, Span};
 use quinn_udp::{BATCH_SIZE, RecvMeta, UdpSocketState};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::Interest;
@@ -21,6 +22,9 @@ const RECEIVE_BUFFER: usize = 16 << 20;
 const SMALL_BUFFER: usize = 1 << 20;
 /// The largest that the kernel hands out in one read: 64 KiB of coalesced datagrams.
 const READ_SIZE: usize = 65_536;
+
+/// How far the kernel's clock of timestamps and ours may seem apart without a step of either.
+const CLOCKS_APART: Span = Span::from_millis(10);
 
 /// Why a port cannot be listened on.
 #[derive(Debug, thiserror::Error)]
@@ -77,6 +81,8 @@ pub struct UdpPort {
     socket: UdpSocket,
     state: UdpSocketState,
     address: SocketAddr,
+    /// When there was last nothing in it to read: no datagram in it is older.
+    empty: Cell<HostTime>,
 }
 
 impl UdpPort {
@@ -94,7 +100,7 @@ impl UdpPort {
     fn with_socket(socket: Socket, address: SocketAddr) -> io::Result<Self> {
         let socket = UdpSocket::from_std(socket.into())?;
         let state = UdpSocketState::new((&socket).into())?;
-        Ok(Self { socket, state, address })
+        Ok(Self { socket, state, address, empty: Cell::new(clock::now()) })
     }
 
     /// The address that was asked for.
@@ -103,37 +109,55 @@ impl UdpPort {
         self.address
     }
 
+    /// The address that it is bound to.
+    #[cfg(test)]
+    pub(crate) fn local_address(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+
     /// Ready when there may be something to read.
     pub fn poll_readable(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.socket.poll_recv_ready(context)
     }
 
     /// Reads one batch without waiting and hands each datagram to `each` with its sender and its
-    /// arrival. Returns how many; 0 when there is nothing to read.
+    /// arrival. Returns how many; 0 when there is nothing to read: as far as the runtime knows, which learns of
+    /// datagrams only between tasks, or if `surely`, as the kernel says.
     ///
     /// # Errors
     /// Whatever the kernel reports, such as the network going down; the socket stays usable.
     pub fn receive(
         &self,
         batch: &mut Batch,
+        surely: bool,
         mut each: impl FnMut(&[u8], SocketAddr, HostTime, &HostClock),
     ) -> io::Result<usize> {
         let mut slices = batch.storage.chunks_mut(READ_SIZE).map(IoSliceMut::new);
         let mut slices: [IoSliceMut<'_>; BATCH_SIZE] =
             std::array::from_fn(|_| slices.next().unwrap_or_else(|| IoSliceMut::new(&mut [])));
         let meta = &mut batch.meta;
-        let read = self
-            .socket
-            .try_io(Interest::READABLE, || self.state.recv((&self.socket).into(), &mut slices, meta));
+        let mut recv = || {
+            let before = clock::now();
+            let read = self.state.recv((&self.socket).into(), &mut slices, meta);
+            if is_empty(&read) {
+                self.empty.set(before);
+            }
+            read
+        };
+        let mut read = self.socket.try_io(Interest::READABLE, &mut recv);
+        if surely && is_empty(&read) {
+            read = recv();
+        }
         let count = match read {
             Ok(count) => count,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(0),
+            read if is_empty(&read) => return Ok(0),
             Err(error) => return Err(error),
         };
         // Fresh reads for every batch: a pair frozen at start would not follow the clock's discipline.
         let (clock, now) = (clock::sandwich(), clock::now());
+        let max_age = now - self.empty.get() + CLOCKS_APART;
         for (meta, data) in batch.meta[..count].iter().zip(batch.storage.chunks(READ_SIZE)) {
-            let arrival = clock::kernel_arrival(meta.timestamp, &clock, now);
+            let arrival = clock::kernel_arrival(meta.timestamp, &clock, now, max_age);
             for datagram in data[..meta.len].chunks(meta.stride.max(1)) {
                 each(datagram, meta.addr, arrival, &clock);
             }
@@ -152,6 +176,10 @@ impl UdpPort {
             Err(error) => Err(error),
         }
     }
+}
+
+fn is_empty(read: &io::Result<usize>) -> bool {
+    read.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
 }
 
 /// A non-blocking socket bound to `address`; the unspecified IPv6 address takes IPv4 too.
@@ -237,7 +265,7 @@ mod tests {
         std::future::poll_fn(|context| port.poll_readable(context)).await.unwrap();
         while got.len() < 2 {
             let each = |data: &[u8], from, arrival, _: &_| got.push((data.to_vec(), from, arrival));
-            port.receive(&mut batch, each).unwrap();
+            port.receive(&mut batch, false, each).unwrap();
         }
         for ((data, from, arrival), expected) in got.into_iter().zip([&b"one"[..], b"two"]) {
             assert_eq!((data.as_slice(), from), (expected, sender.local_addr().unwrap()));
@@ -245,5 +273,25 @@ mod tests {
             let slack = LATE / 3;
             assert!(arrival >= before - slack && arrival <= sent + slack, "{arrival:?}: {before:?} {sent:?}");
         }
+    }
+
+    /// Whoever has to know that nothing has come need not wait for the runtime to say so, and what came long ago
+    /// came long ago.
+    #[tokio::test]
+    async fn what_the_runtime_does_not_know_of_yet_can_be_read() {
+        let port = UdpPort::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let (mut batch, mut got) = (Batch::default(), Vec::new());
+        assert_eq!(port.receive(&mut batch, true, |_, _, _, _| ()).unwrap(), 0);
+        let sender = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        sender.send_to(b"one", port.socket.local_addr().unwrap()).unwrap();
+        let sent = clock::now();
+        // The thread is held up, for longer than a source may be silent.
+        std::thread::sleep(Duration::from_millis(2_100));
+        assert_eq!(port.receive(&mut batch, false, |_, _, _, _| ()).unwrap(), 0, "nobody told the runtime");
+        let each = |data: &[u8], _, arrival, _: &_| got.push((data.to_vec(), arrival));
+        assert_eq!(port.receive(&mut batch, true, each).unwrap(), 1);
+        let (data, arrival) = got.pop().unwrap();
+        assert_eq!(data, b"one");
+        assert!(arrival - sent < Span::from_secs(1), "{}", arrival - sent);
     }
 }
