@@ -88,6 +88,13 @@ pub struct Captured {
     pub picture: Picture,
 }
 
+impl Captured {
+    /// A frame of a source that knows exactly when it was taken.
+    const fn exact(mono: BoardTime, kind: CaptureKind, sequence: u64, picture: Picture) -> Self {
+        Self { mono, kind, jitter: Span::ZERO, latency_spread: Span::ZERO, sequence, picture }
+    }
+}
+
 /// What a frame is made of.
 #[derive(Debug)]
 pub enum Picture {

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use framelock_common::rtcp::CaptureKind;
-use framelock_common::time::{BoardTime, Span};
+use framelock_common::time::Span;
 
 use self::mp4::Mp4Reader;
 use self::timeline::{Slot, Timeline};
@@ -189,15 +189,7 @@ impl Capture for FileSource {
         sleep_until(&clock, slot.send, timeout);
         let sequence = self.counters.frames;
         self.counters.frames += 1;
-        let mono: BoardTime = slot.capture;
-        Ok(Captured {
-            mono,
-            kind: CaptureKind::File,
-            jitter: Span::ZERO,
-            latency_spread: Span::ZERO,
-            sequence,
-            picture,
-        })
+        Ok(Captured::exact(slot.capture, CaptureKind::File, sequence, picture))
     }
 
     fn info(&self) -> &StreamInfo {

@@ -114,14 +114,7 @@ impl super::Capture for TestSource {
         sleep_until(&self.clock, mono, timeout);
         self.next += 1;
         self.counters.frames += 1;
-        Ok(Captured {
-            mono,
-            kind: CaptureKind::Synthetic,
-            jitter: Span::ZERO,
-            latency_spread: Span::ZERO,
-            sequence: number,
-            picture,
-        })
+        Ok(Captured::exact(mono, CaptureKind::Synthetic, number, picture))
     }
 
     fn info(&self) -> &StreamInfo {
