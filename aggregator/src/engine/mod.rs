@@ -168,8 +168,15 @@ impl Engine {
         self.log_sync_events();
     }
 
-    /// Nothing will arrive any more: delivers what is left.
-    pub fn finish(&mut self) {
+    /// Nothing will arrive any more: delivers what is left, also what waits for packets that are missing.
+    pub fn finish(&mut self, host: &HostClock) {
+        for port in 0..self.ports.len() {
+            match &mut self.ports[port].kind {
+                Kind::Rtp(rtp) => rtp.finish(self.now, host),
+                Kind::Ts(ts) => ts.finish(),
+            }
+            self.handle_port_events(port, host);
+        }
         self.sync.finish(self.now);
     }
 

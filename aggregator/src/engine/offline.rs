@@ -147,7 +147,7 @@ impl Replay {
     }
 
     fn finish(&mut self, out: &mut impl Write) -> io::Result<()> {
-        self.engine.finish();
+        self.engine.finish(&self.clock);
         self.settle(out)
     }
 

@@ -172,6 +172,14 @@ impl RtpPort {
         self.streams.retain(|stream| stream.camera.is_some() || now - stream.rtp.last < FORGET_AFTER);
     }
 
+    /// Nothing more will come: gives what still waits. Drain [`Self::poll_event`] after.
+    pub fn finish(&mut self, now: HostTime, host: &HostClock) {
+        for at in 0..self.streams.len() {
+            self.with_sink(at, host, |rtp, sink| rtp.finish(now, sink));
+            self.emit(at, now);
+        }
+    }
+
     /// When to call [`Self::handle_timeout`] if nothing arrives.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<HostTime> {

@@ -176,6 +176,13 @@ impl RtpStream {
         self.pipeline.flush(out);
     }
 
+    /// Nothing more will come: hands on what waits for missing packets and for its turn.
+    pub(super) fn finish(&mut self, now: HostTime, sink: &mut Sink<'_>) {
+        self.session.finish();
+        self.handle_events(now, sink);
+        self.pipeline.flush(sink.out);
+    }
+
     pub(super) fn status(&mut self) -> StreamStatus {
         let stats = self.session.stats();
         StreamStatus {

@@ -102,6 +102,14 @@ impl TsPort {
         }
     }
 
+    /// Nothing more will come: gives what still waits. Drain [`Self::poll_event`] after.
+    pub fn finish(&mut self) {
+        if let Some(sender) = &mut self.sender {
+            sender.pipeline.flush(&mut self.outputs);
+            self.emit();
+        }
+    }
+
     /// When to call [`Self::handle_timeout`] if nothing arrives.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<HostTime> {

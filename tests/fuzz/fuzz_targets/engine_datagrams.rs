@@ -18,16 +18,16 @@ fuzz_target!(|input: &[u8]| {
     }
     let mut engine = Engine::new(&settings, 1);
     let mut now = HostTime::from_nanos(0);
+    let clock = |now: HostTime| {
+        let utc = Utc::from_unix_nanos(1_790_000_000_000_000_000) + (now - HostTime::from_nanos(0));
+        HostClock::new(now, utc, Span::from_millis(1))
+    };
     let mut rest = input;
     while let [port, wait, length, more @ ..] = rest {
         let (data, after) = more.split_at(usize::from(*length).min(more.len()));
         rest = after;
         now += Span::from_micros(i64::from(*wait) * i64::from(*wait) * 10);
-        let host = HostClock::new(
-            now,
-            Utc::from_unix_nanos(1_790_000_000_000_000_000) + (now - HostTime::from_nanos(0)),
-            Span::from_millis(1),
-        );
+        let host = clock(now);
         let channel = if port & 8 == 0 { Channel::Main } else { Channel::Rtcp };
         let from = SocketAddr::from(([127, 0, 0, 1], u16::from(port >> 4) + 1000));
         engine.handle_datagram(
@@ -39,6 +39,6 @@ fuzz_target!(|input: &[u8]| {
         while engine.poll_packet().is_some() {}
         while engine.poll_transmit(now).is_some() {}
     }
-    engine.finish();
+    engine.finish(&clock(now));
     while engine.poll_packet().is_some() {}
 });

@@ -156,6 +156,48 @@ fn a_capture_replays_to_the_same_bytes_every_time_and_to_the_live_packets() {
     assert!(complete > 100 && replayed.abs_diff(complete) <= 5, "{complete} live, {replayed} replayed");
 }
 
+/// The packets that a capture of one board gives, without those of its datagrams that `lost` says.
+fn replayed(
+    transport: Transport,
+    b_frames: bool,
+    lost: impl Fn(usize, usize) -> bool,
+) -> (usize, Vec<String>) {
+    let config = BoardConfig { b_frames, ..BoardConfig::new(0, transport) };
+    let mut sim = Sim::with_boards(vec![config], 34);
+    sim.run_until(secs(3));
+    let count = sim.trace.len();
+    let mut at = 0..;
+    sim.trace.retain(|_| !lost(at.next().unwrap(), count));
+    let mut settings = Settings::default();
+    let scheme = if transport == Transport::UdpTs { "udp" } else { "rtp" };
+    settings.add_camera("left", &format!("{scheme}://:5000")).unwrap();
+    let mut out = Vec::new();
+    replay_pcap(&capture(&sim)[..], &settings, None, &mut out).unwrap();
+    (sim.boards[0].sent.len(), String::from_utf8(out).unwrap().lines().map(str::to_owned).collect())
+}
+
+#[test]
+fn a_capture_ends_with_its_last_frame() {
+    for transport in [Transport::RtpTs, Transport::RtpH264, Transport::UdpTs] {
+        for b_frames in [false, true] {
+            // What has been captured of the last frame may not be all of it.
+            let (sent, packets) = replayed(transport, b_frames, |_, _| false);
+            assert!(sent > 80 && packets.len() >= sent - 1, "{transport:?} {b_frames}: {}", packets.len());
+        }
+    }
+}
+
+#[test]
+fn what_waits_for_a_missing_packet_when_a_capture_ends_is_told() {
+    for transport in [Transport::RtpTs, Transport::RtpH264] {
+        // The last datagram waits for the one before it.
+        let (sent, packets) = replayed(transport, false, |at, count| at + 2 == count);
+        assert_eq!(packets.len(), sent, "{transport:?}");
+        let last = packets.last().unwrap();
+        assert!(last.contains("read-error"), "{transport:?}: {last}");
+    }
+}
+
 #[test]
 fn a_capture_without_our_ports_says_which_it_has() {
     let mut sim = Sim::with_boards(three(Transport::RtpTs), 33);

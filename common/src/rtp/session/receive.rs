@@ -249,6 +249,15 @@ impl<B: AsRef<[u8]>> ReceiveSession<B> {
         self.expire(now);
     }
 
+    /// Nothing more will come, as at the end of a recording: gives up on missing packets and gives out those that wait
+    /// behind them.
+    pub fn finish(&mut self) {
+        if let Some(source) = &mut self.source {
+            let (ssrc, output) = (source.ssrc, &mut self.output);
+            source.flush(&mut |outcome| output.note(ssrc, outcome));
+        }
+    }
+
     /// When to call [`Self::handle_timeout`] and [`Self::poll_rtcp`] next, if ever; in the past if at once.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<HostTime> {
