@@ -1,6 +1,7 @@
 //! Logs as somebody needs them who looks for a fault: every line about a stream says which, and a verbose log
 //! does not drown it in a line for every packet.
 
+use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::path::Path;
 
@@ -14,6 +15,8 @@ use serde_json::Value;
 const FRAMES: usize = 300;
 /// Lines that starting, ending and a few reports may take.
 const LINES: usize = 100;
+/// Lines of the same words: what asks the time twice a second, or repeats a request, has no line for each.
+const REPEATED: usize = 8;
 
 /// One of our programs with everything but traces in its log, as JSON.
 fn verbose(name: &str, args: &[&str]) -> Process {
@@ -27,6 +30,12 @@ fn lines(log: &str) -> Vec<Value> {
     let line = |line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
     let lines: Vec<Value> = log.lines().map(line).collect();
     assert!(lines.len() < LINES, "{} lines for {FRAMES} frames: {log}", lines.len());
+    let mut counts = HashMap::<_, usize>::new();
+    for line in &lines {
+        *counts.entry(line["message"].as_str()).or_default() += 1;
+    }
+    let repeated: Vec<_> = counts.iter().filter(|(_, count)| **count > REPEATED).collect();
+    assert!(repeated.is_empty(), "too many lines of the same words: {repeated:?}: {log}");
     lines
 }
 

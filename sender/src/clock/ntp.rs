@@ -106,9 +106,9 @@ impl NtpShell {
                 let result = self.client.handle_response(server, &bytes[..length], received);
                 match result {
                     Ok(sample) => {
-                        tracing::debug!(server = %self.servers[server], delay = %sample.delay, "NTP sample")
+                        tracing::trace!(server = %self.servers[server], delay = %sample.delay, "NTP sample")
                     }
-                    Err(error) => tracing::debug!(server = %self.servers[server], "{error}"),
+                    Err(error) => tracing::trace!(server = %self.servers[server], "{error}"),
                 }
             }
             // Only if every server's task is gone, which is a bug; no reason to spin.
@@ -137,7 +137,7 @@ impl NtpShell {
         match sent {
             Ok(_) => self.client.handle_sent(server, before),
             Err(error) => {
-                tracing::debug!(server = %self.servers[server], "cannot ask the NTP server: {error}")
+                tracing::trace!(server = %self.servers[server], "cannot ask the NTP server: {error}")
             }
         }
     }
@@ -207,7 +207,7 @@ async fn receive_until_silent(
             }
             // The server refuses for now; it is asked again when the client wants to.
             Ok(Err(error)) => {
-                tracing::debug!(server, "NTP socket: {error}");
+                tracing::trace!(server, "NTP socket: {error}");
                 tokio::time::sleep(RETRY).await;
             }
             Err(_) => return,

@@ -272,7 +272,7 @@ impl Shell {
             counters.rtcp_malformed.add(1);
         } else if let Err(error) = self.stream.handle_rtcp(datagram, now) {
             counters.rtcp_malformed.add(1);
-            tracing::debug!("ignored feedback: {error}");
+            tracing::trace!("ignored feedback: {error}");
         }
     }
 
@@ -282,7 +282,7 @@ impl Shell {
             SendEvent::KeyframeRequested => {
                 counters.keyframe_requests.add(1);
                 self.inputs.force_key.store(true, Ordering::Relaxed);
-                tracing::debug!("the receiver asks for a key frame");
+                tracing::trace!("the receiver asks for a key frame");
             }
             SendEvent::Report { cumulative_lost, jitter, round_trip, .. } => {
                 // Duplicates make it negative (RFC 3550 section 6.4.1): nothing is lost then.
