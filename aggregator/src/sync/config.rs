@@ -23,8 +23,9 @@ pub struct SyncConfig {
     pub max_wait: Option<Span>,
     /// How much earlier than one period after the last a camera's next frame may come, in thousandths of
     /// its period; 0 to 1000. The larger, the longer a set waits to be sure that it is the tightest. A camera
-    /// that has shown to be steadier (three times its usual jitter) is waited for less; but at 1000 a
-    /// frame may come at any time after the last.
+    /// that has shown to be steadier is waited for less: its next frame is expected where the line through its
+    /// last ones says, less twice their largest distance from it, and less more while they are few. But at
+    /// 1000 a frame may come at any time after the last.
     pub tolerance_permille: u16,
     /// How many frames are kept of one camera; the oldest is dropped and counted. At least 2.
     pub queue_limit: usize,

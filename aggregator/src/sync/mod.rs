@@ -8,6 +8,7 @@ mod anchored;
 mod camera;
 mod config;
 mod fronts;
+mod pace;
 mod queue;
 mod reference;
 mod rhythm;

@@ -6,14 +6,12 @@ use std::ops::Range;
 
 use framelock_common::time::{HostTime, Span, Utc};
 
+use super::pace::Pace;
+
 /// How many frames are looked back at.
 const WINDOW: usize = 33;
 /// Measured intervals after which a declared period is not believed any more.
 const TRUSTED_INTERVALS: usize = 8;
-/// Measured intervals after which the jitter is known well enough to rely on.
-const STEADY_INTERVALS: usize = 16;
-/// No interval differs from the period by more than this many times the jitter, which most stay within.
-const JITTER_FACTOR: i64 = 3;
 /// Fewer measured intervals than this say nothing: one may be a gap.
 const LEAST_INTERVALS: usize = 2;
 /// How many frames the smallest delay is taken over.
@@ -59,6 +57,8 @@ struct Measured {
     least: Span,
     jitter: Span,
     intervals: usize,
+    /// If it is steady.
+    pace: Option<Pace>,
 }
 
 impl Rhythm {
@@ -124,10 +124,10 @@ impl Rhythm {
 
     /// The earliest capture time that a frame still to come can have, after one of `heard`.
     pub(super) fn expected(&self, heard: Utc, tolerance_permille: u16) -> Utc {
-        let least = self.least_interval(tolerance_permille).max(Span::from_nanos(1));
+        let least = self.least_interval(tolerance_permille);
         let reordering = self.reordering();
         if reordering == Span::ZERO {
-            return heard + least;
+            return self.next_after(heard, least);
         }
         // Frames may come as far back as they did lately, where there is still room for one.
         let period = self.period().unwrap_or(reordering);
@@ -140,19 +140,23 @@ impl Rhythm {
             }
             last = time;
         }
-        last + least
+        self.next_after(last, least)
     }
 
-    /// The shortest time after a frame in which the next can come: the period less `tolerance_permille` of
-    /// it, or less what the camera has shown to be its jitter if that is smaller; zero if no period is
-    /// known. A camera that loses so many frames that gaps are usual has a shorter one.
+    /// The earliest frame after that of `last`: `least` later, or if the camera has shown to be steadier, when it can
+    /// be by its pace.
+    fn next_after(&self, last: Utc, least: Span) -> Utc {
+        let pace = self.measured.and_then(|measured| measured.pace).filter(|_| least > Span::ZERO);
+        let earliest = last + least.max(Span::from_nanos(1));
+        pace.map_or(earliest, |pace| earliest.max(pace.after(last)))
+    }
+
+    /// The shortest time after a frame in which the next can come: the period less `tolerance_permille` of it; zero if
+    /// no period is known. A camera that loses so many frames that gaps are usual has a shorter one.
     fn least_interval(&self, tolerance_permille: u16) -> Span {
         let least = self.measured.map(|measured| measured.least).into_iter().chain(self.period()).min();
         let Some(least) = least else { return Span::ZERO };
-        let tolerance = least.mul_div(i64::from(tolerance_permille.min(1_000)), 1_000);
-        let steady = self.measured.filter(|m| m.intervals >= STEADY_INTERVALS && tolerance < least);
-        let shown = steady.map(|measured| measured.jitter * JITTER_FACTOR + least / 1_000);
-        least - shown.into_iter().fold(tolerance, Span::min)
+        least - least.mul_div(i64::from(tolerance_permille.min(1_000)), 1_000)
     }
 
     /// How far most intervals stay within of the period; zero until enough of them are known.
@@ -200,7 +204,9 @@ impl Rhythm {
         let period = period.max(Span::from_nanos(1));
         // Shorter by jitter is still the period; by a third it is another one.
         let least = if low < period.mul_div(2, 3) { low } else { period };
-        self.measured = Some(Measured { period, least, jitter, intervals: count });
+        let steady = least == period;
+        let pace = steady.then(|| Pace::of(self.times.iter().copied(), period)).flatten();
+        self.measured = Some(Measured { period, least, jitter, intervals: count, pace });
     }
 }
 

@@ -22,8 +22,9 @@ const EVENT_LIMIT: usize = 256;
 ///
 /// # When a set is finished
 ///
-/// As soon as no frame still to come could improve it. A camera's next frame is expected no earlier than one
-/// period after its last, less its jitter and at most [`SyncConfig::tolerance_permille`]. Otherwise when
+/// As soon as no frame still to come could improve it. A camera's next frame is expected no earlier than its
+/// pace says, less its jitter, and no earlier than one period after its last, less at most
+/// [`SyncConfig::tolerance_permille`]. Otherwise when
 /// [`SyncConfig::max_wait`] is over. A camera that kept a set waiting that long is not waited for any more
 /// until a frame of it comes in time again, so a dead camera costs its peers one wait and not one for every
 /// set. Its frames are used all the same where they are there in time.

@@ -100,33 +100,41 @@ fn added_latency(sets: &[Set], arrival: impl Fn(i64) -> i64) -> Vec<i64> {
     sets.iter().map(|set| set.ready - arrival(*set.times.iter().flatten().max().unwrap())).collect()
 }
 
-#[test]
-fn sixteen_cameras_at_random_phases_wait_hardly_longer_than_for_their_last_frame() {
+/// The added latency of sixteen cameras at random phases whose stamps are off by up to `jitter`: of the sets from
+/// the `from`-th on, the median and the 99th percentile.
+fn sixteen(jitter: i64, from: usize, seeds: std::ops::Range<u64>) -> (i64, i64) {
     let period = 33_333_333;
     let mut added = Vec::new();
-    for seed in 0..60 {
+    for seed in seeds {
         let mut random = Random(seed);
         let cameras: Vec<_> = (0..16)
             .map(|_| Camera {
-                // What RTP's clock of 90 kHz leaves of a steady camera.
-                jitter: 11_111,
+                jitter,
                 delay: (2 * MS, 2 * MS),
-                ..Camera::new(period, random.between(0, period - 1), 5_000 * MS)
+                ..Camera::new(period, random.between(0, period - 1), 4_000 * MS)
             })
             .collect();
         let sets = run(&SyncConfig::default(), &[Some(period); 16], &streams(&cameras, seed));
-        // Until the cameras' jitter is known the synchronizer waits a little longer.
-        added.extend(added_latency(&sets[20..sets.len() - 2], |time| time + 2 * MS));
+        added.extend(added_latency(&sets[from..sets.len() - 2], |time| time + 2 * MS));
     }
     added.sort_unstable();
-    let (median, p99) = (added[added.len() / 2], added[added.len() * 99 / 100]);
-    println!(
-        "added latency of {} sets: median {median} ns, p99 {p99} ns, most {} ns",
-        added.len(),
-        added[added.len() - 1]
-    );
-    assert_eq!(median, 0);
-    assert!(p99 <= 5 * MS, "{p99}");
+    (added[added.len() / 2], added[added.len() * 99 / 100])
+}
+
+#[test]
+fn sixteen_cameras_at_random_phases_wait_hardly_longer_than_for_their_last_frame() {
+    // What RTP's clock of 90 kHz leaves of a steady camera; known after a few frames.
+    let (median, p99) = sixteen(11_111, 8, 0..40);
+    assert!(median == 0 && p99 <= 5 * MS, "{median} {p99}");
+}
+
+/// The stamps of USB cameras are off by some tenths of a millisecond. Two windows of frames whose lengths differ by
+/// less can each turn out to be the shorter one, and which one is known only when the frame is there. What
+/// jitter makes possible is waited for, and no more.
+#[test]
+fn cameras_with_jitter_are_waited_for_only_where_that_may_help() {
+    let (median, p99) = sixteen(200_000, 40, 40..80);
+    assert!(median == 0 && p99 <= 5 * MS, "{median} {p99}");
 }
 
 proptest! {
