@@ -32,14 +32,17 @@ impl FourCc {
 }
 
 impl std::fmt::Display for FourCc {
-    /// The four characters, unprintable ones as dots and trailing spaces left out.
+    /// The four characters, unprintable ones as dots and trailing spaces left out. Bit 31 is that of the big-endian
+    /// variant (`v4l2_fourcc_be` of the kernel), which `v4l2-ctl` writes as here, `XR15-BE`.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let text: String = self
-            .0
-            .to_le_bytes()
-            .iter()
-            .map(|&b| if (32..127).contains(&b) { char::from(b) } else { '.' })
-            .collect();
+        const BIG_ENDIAN: u32 = 1 << 31;
+        let printable = |b: &u8| (32..127).contains(b);
+        let base = (self.0 & !BIG_ENDIAN).to_le_bytes();
+        if self.0 & BIG_ENDIAN != 0 && base.iter().all(printable) {
+            return write!(f, "{}-BE", Self(u32::from_le_bytes(base)));
+        }
+        let bytes = self.0.to_le_bytes();
+        let text: String = bytes.iter().map(|b| if printable(b) { char::from(*b) } else { '.' }).collect();
         f.write_str(text.trim_end())
     }
 }
@@ -59,6 +62,8 @@ mod tests {
         assert_eq!(FourCc::new(b"YUYV").to_string(), "YUYV");
         assert_eq!(FourCc::new(b"Y8  ").to_string(), "Y8");
         assert_eq!(FourCc(0xff00_0141).to_string(), "A...");
+        assert_eq!(FourCc(FourCc::new(b"XR15").0 | 1 << 31).to_string(), "XR15-BE");
+        assert_eq!(FourCc(FourCc::new(b"Y16 ").0 | 1 << 31).to_string(), "Y16-BE");
     }
 
     #[test]

@@ -171,18 +171,15 @@ pub(crate) fn is_close(a: FrameRate, b: FrameRate) -> bool {
 
 /// What a camera can do, for people, as far as it answers what was asked for: the rates at the wanted
 /// size where it has that, `yuyv 640x480 at 30, 15 fps`; else its sizes,
-/// `yuyv 640x480 up to 30 fps, 320x240 up to 30 fps; mjpeg 1280x720 up to 30 fps`.
+/// `yuyv/nv12 640x480 up to 30 fps, 320x240 up to 30 fps; mjpeg 1280x720 up to 30 fps`.
 fn list(camera: &impl Modes, formats: &[(Format, FourCc)], wanted: Option<Size>) -> String {
     let has_size = |fourcc: FourCc| wanted.is_some() && pick_size(camera.sizes(fourcc), wanted).is_some();
-    let with_size: Vec<_> = formats.iter().filter(|(_, fourcc)| has_size(*fourcc)).collect();
-    let described: Vec<_> = match wanted.filter(|_| !with_size.is_empty()) {
-        Some(size) => {
-            let describe = |&&(format, fourcc): &&(Format, FourCc)| {
-                format!("{format} {size}{}", rates(camera.intervals(fourcc, size.width, size.height)))
-            };
-            with_size.iter().map(describe).collect()
-        }
-        None => formats.iter().map(|&(format, fourcc)| list_sizes(camera, format, fourcc)).collect(),
+    let with_size: Vec<_> = formats.iter().copied().filter(|(_, fourcc)| has_size(*fourcc)).collect();
+    let described = match wanted.filter(|_| !with_size.is_empty()) {
+        Some(size) => together(&with_size, |fourcc| {
+            format!("{size}{}", rates(camera.intervals(fourcc, size.width, size.height)))
+        }),
+        None => together(formats, |fourcc| list_sizes(camera, fourcc)),
     };
     if described.is_empty() {
         let others: Vec<_> = camera.formats().iter().map(|format| format.fourcc.to_string()).collect();
@@ -194,10 +191,23 @@ fn list(camera: &impl Modes, formats: &[(Format, FourCc)], wanted: Option<Size>)
     described.join("; ")
 }
 
-fn list_sizes(camera: &impl Modes, format: Format, fourcc: FourCc) -> String {
+/// Each format with what `describe` says of it; those of which it says the same together.
+fn together(formats: &[(Format, FourCc)], describe: impl Fn(FourCc) -> String) -> Vec<String> {
+    let mut groups: Vec<(String, String)> = Vec::new();
+    for &(format, fourcc) in formats {
+        let description = describe(fourcc);
+        match groups.iter_mut().find(|(_, other)| *other == description) {
+            Some((names, _)) => *names += &format!("/{format}"),
+            None => groups.push((format.to_string(), description)),
+        }
+    }
+    groups.into_iter().map(|(names, description)| format!("{names} {description}")).collect()
+}
+
+fn list_sizes(camera: &impl Modes, fourcc: FourCc) -> String {
     match camera.sizes(fourcc) {
-        Sizes::Unknown => format!("{format} in sizes that it does not tell"),
-        Sizes::Stepwise { min, max, .. } => format!("{format} {}x{} to {}x{}", min.0, min.1, max.0, max.1),
+        Sizes::Unknown => "in sizes that it does not tell".to_owned(),
+        Sizes::Stepwise { min, max, .. } => format!("{}x{} to {}x{}", min.0, min.1, max.0, max.1),
         Sizes::Discrete(sizes) => {
             let more = if sizes.len() > LISTED_SIZES { ", ..." } else { "" };
             let describe = |(width, height): (u32, u32)| {
@@ -208,7 +218,7 @@ fn list_sizes(camera: &impl Modes, format: Format, fourcc: FourCc) -> String {
                 format!("{width}x{height}{rate}")
             };
             let sizes: Vec<_> = sizes.into_iter().take(LISTED_SIZES).map(describe).collect();
-            format!("{format} {}{more}", sizes.join(", "))
+            format!("{}{more}", sizes.join(", "))
         }
     }
 }
@@ -356,6 +366,9 @@ mod tests {
         assert_eq!(list, expected);
         let list = choose(&webcam(), &config(Some("1280x720"), Some(60))).unwrap_err();
         assert_eq!(list, "mjpeg 1280x720 at 30, 15 fps");
+        let alike = [b"YUYV", b"NV12"].map(|code| (code, sizes(&[(640, 480)]), hz(&[30, 15])));
+        let list = choose(&ListedCamera(alike.into()), &config(None, Some(60))).unwrap_err();
+        assert_eq!(list, "yuyv/nv12 640x480 up to 30 fps");
         let bayer = ListedCamera(vec![(b"BA81", sizes(&[(640, 480)]), hz(&[30]))]);
         let list = choose(&bayer, &config(None, None)).unwrap_err();
         assert!(list.contains("only: BA81"), "{list}");
