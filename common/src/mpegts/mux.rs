@@ -128,7 +128,8 @@ impl Muxer {
         let Some(first) = nal_units(annex_b).next() else { return };
         let delimited = NalType::of(first) == Some(NalType::AccessUnitDelimiter);
         let delimiter: &[u8] = if delimited { &[] } else { &DELIMITER };
-        if key || self.psi_due(now) {
+        // What would become due before the next frame goes with this one: a datagram of its own costs more.
+        if key || self.psi_due(now + PCR_INTERVAL) {
             self.write_psi(now, out);
         }
         let dts = dts.filter(|&dts| dts < pts);

@@ -6,6 +6,7 @@
 //! | [`pacer`] | when each packet of a frame may leave (sans-IO) |
 //! | [`link`] | whether the receiver can be reached, when to look it up again (sans-IO) |
 //! | `socket` | the UDP socket |
+//! | `timer` | the loop's timer |
 //! | `shell` | the loop that joins them with timers and channels |
 
 pub mod link;
@@ -14,6 +15,7 @@ mod queue;
 mod shell;
 mod socket;
 pub mod stream;
+mod timer;
 
 pub use shell::{Inputs, run};
 pub(crate) use socket::{connect, resolve};

@@ -7,18 +7,24 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use framelock_common::rtp::is_rtcp;
 use framelock_common::rtp::session::SendEvent;
+use framelock_common::time::Span;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::link::{LinkEvent, LinkMonitor};
 use super::socket::{Sent, StreamSocket};
-use super::stream::{DatagramKind, Frame, Stream};
+use super::stream::{Burst, DatagramKind, Frame, Stream};
+use super::timer::Timer;
 use crate::clock::{BoardClock, ClockWatch};
 use crate::config::Target;
 use crate::stats::Counters;
 
 /// Larger datagrams than any report are cut, and then refused by the parser.
 const RECEIVE_BUFFER: usize = 2_048;
+
+/// What is due sooner than this waits for it: packets that are paced leave a few together, as each wake-up costs
+/// more than they do.
+const TOGETHER: Span = Span::from_millis(1);
 
 /// What the loop works with.
 pub struct Inputs {
@@ -38,8 +44,11 @@ pub struct Inputs {
 
 /// Sends `stream` until no more frames come or `stop` completes, then says goodbye. A receiver that
 /// cannot be reached, or not yet, ends nothing.
-pub async fn run(stream: Stream, inputs: Inputs, stop: impl Future<Output = ()>) {
-    let mut shell = Shell::new(stream, inputs);
+///
+/// # Errors
+/// When the system has no timer to give.
+pub async fn run(stream: Stream, inputs: Inputs, stop: impl Future<Output = ()>) -> io::Result<()> {
+    let mut shell = Shell::new(stream, inputs)?;
     tokio::pin!(stop);
     loop {
         shell.pump();
@@ -54,6 +63,7 @@ pub async fn run(stream: Stream, inputs: Inputs, stop: impl Future<Output = ()>)
         }
     }
     shell.goodbye();
+    Ok(())
 }
 
 /// What the loop may wake up for.
@@ -70,6 +80,7 @@ struct Shell {
     stream: Stream,
     inputs: Inputs,
     link: LinkMonitor,
+    timer: Timer,
     socket: Option<StreamSocket>,
     opening: Option<JoinHandle<io::Result<Option<StreamSocket>>>>,
     /// The receiver has been looked up once, successfully or not: before, frames wait.
@@ -78,19 +89,22 @@ struct Shell {
     missed: bool,
     /// The socket itself failed, not just the receiver: a new one is needed even for the same address.
     reopen: bool,
-    /// The socket takes no more for now, and `datagram` still waits.
-    blocked: Option<DatagramKind>,
-    datagram: Vec<u8>,
+    /// The socket takes no more for now, and what is left of `datagrams` still waits.
+    blocked: Option<Burst>,
+    datagrams: Vec<u8>,
+    /// Bytes of `datagrams` that have left.
+    sent: usize,
     received: Vec<u8>,
 }
 
 impl Shell {
-    fn new(mut stream: Stream, mut inputs: Inputs) -> Self {
+    fn new(mut stream: Stream, mut inputs: Inputs) -> io::Result<Self> {
         let silence_counts = inputs.to.rtp && !inputs.to.address.is_address();
         let link = LinkMonitor::new(silence_counts, inputs.clock.now());
         stream.handle_clock(*inputs.utc.borrow_and_update());
-        Self {
+        Ok(Self {
             stream,
+            timer: Timer::new(inputs.clock)?,
             inputs,
             link,
             socket: None,
@@ -99,9 +113,10 @@ impl Shell {
             missed: false,
             reopen: false,
             blocked: None,
-            datagram: Vec::with_capacity(RECEIVE_BUFFER),
+            datagrams: Vec::new(),
+            sent: 0,
             received: vec![0; RECEIVE_BUFFER],
-        }
+        })
     }
 
     /// Waits for whatever comes first.
@@ -110,9 +125,12 @@ impl Shell {
         let link = self.opening.is_none().then(|| self.link.poll_timeout());
         let ready = self.tried && self.blocked.is_none();
         let stream = self.stream.poll_timeout().filter(|_| ready);
+        let due = [link, stream].into_iter().flatten().min();
+        let timer = &mut self.timer;
         let timer = async {
-            match [link, stream].into_iter().flatten().min() {
-                Some(due) => tokio::time::sleep((due - now).to_duration()).await,
+            match due {
+                Some(due) if due <= now => {}
+                Some(due) => timer.wait_until(due.max(now + TOGETHER)).await,
                 None => pending().await,
             }
         };
@@ -179,8 +197,8 @@ impl Shell {
             let current = self.socket.as_ref().map(StreamSocket::peer).filter(|_| !self.reopen);
             self.opening = Some(tokio::spawn(StreamSocket::open(target, current)));
         }
-        if let Some(kind) = self.blocked.take() {
-            self.send(kind);
+        if let Some(burst) = self.blocked.take() {
+            self.send(burst);
         }
         if self.tried {
             self.stream.handle_timeout(now);
@@ -188,33 +206,43 @@ impl Shell {
         // What is due while there is no address to send to is lost; it could not have been used.
         while self.tried && self.blocked.is_none() {
             let now = self.inputs.clock.now();
-            let Some(kind) = self.stream.poll_transmit(now, &mut self.datagram) else { break };
-            self.send(kind);
+            let Some(burst) = self.stream.poll_transmit(now, &mut self.datagrams) else { break };
+            self.sent = 0;
+            self.send(burst);
         }
         while let Some(event) = self.stream.poll_event() {
             self.handle_event(&event);
         }
     }
 
-    /// Sends `self.datagram`.
-    fn send(&mut self, kind: DatagramKind) {
-        let counters = &self.inputs.counters;
-        let Some(socket) = &self.socket else {
-            counters.send_refused.add(1);
-            return;
-        };
-        match socket.send(&self.datagram) {
-            Sent::Yes => {
-                counters.datagrams.add(1);
-                counters.datagram_bytes.add(self.datagram.len() as u64);
-                counters.rtcp_sent.add(u64::from(kind == DatagramKind::Rtcp));
-                let event = self.link.handle_sent(self.inputs.clock.now());
-                self.handle_link(event, None);
-            }
-            Sent::Blocked => self.blocked = Some(kind),
-            Sent::Refused(error) => {
-                counters.send_refused.add(1);
-                self.fail(&error);
+    /// Sends what is left of `self.datagrams`.
+    fn send(&mut self, burst: Burst) {
+        while self.sent < self.datagrams.len() {
+            let left = &self.datagrams[self.sent..];
+            let counters = &self.inputs.counters;
+            let count = |bytes: usize| bytes.div_ceil(burst.size) as u64;
+            let Some(socket) = &self.socket else {
+                counters.send_refused.add(count(left.len()));
+                return;
+            };
+            match socket.send(left, burst.size) {
+                Sent::Yes(bytes) => {
+                    self.sent += bytes;
+                    counters.datagrams.add(count(bytes));
+                    counters.datagram_bytes.add(bytes as u64);
+                    counters.rtcp_sent.add(u64::from(burst.kind == DatagramKind::Rtcp));
+                    let event = self.link.handle_sent(self.inputs.clock.now());
+                    self.handle_link(event, None);
+                }
+                Sent::Blocked => {
+                    self.blocked = Some(burst);
+                    return;
+                }
+                Sent::Refused(bytes, error) => {
+                    self.sent += bytes;
+                    counters.send_refused.add(count(bytes));
+                    self.fail(&error);
+                }
             }
         }
     }
@@ -302,8 +330,9 @@ impl Shell {
         let last = self.stream.goodbye(now);
         self.pump();
         if let Some(last) = last {
-            self.datagram = last;
-            self.send(DatagramKind::Rtcp);
+            let burst = Burst { kind: DatagramKind::Rtcp, size: last.len() };
+            (self.datagrams, self.sent) = (last, 0);
+            self.send(burst);
         }
     }
 }

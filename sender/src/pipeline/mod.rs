@@ -156,11 +156,11 @@ async fn run_stages(settings: &Settings, clock: BoardClock) -> Result<(), RunErr
         force_key: Arc::clone(&shared.force_key),
         counters: Arc::clone(&shared.counters),
     };
-    net::run(stream, inputs, &mut stop_signal).await;
+    let sent = net::run(stream, inputs, &mut stop_signal).await.map_err(RunError::system("set up a timer"));
     shared.stop.store(true, Ordering::Relaxed);
     let outcome = stages.end(clock).await;
     reporter.finish();
-    outcome
+    sent.and(outcome)
 }
 
 /// Opens the source on a thread of its own: a driver or a network disk may take its time, and meanwhile
