@@ -7,7 +7,8 @@
 //! | [`link`] | whether the receiver can be reached, when to look it up again (sans-IO) |
 //! | `socket` | the UDP socket |
 //! | `timer` | the loop's timer |
-//! | `shell` | the loop that joins them with timers and channels |
+//! | `uplink` | joins them; sends each frame on the thread that made it |
+//! | `shell` | the loop beside it: looks up, receives, waits |
 
 pub mod link;
 pub mod pacer;
@@ -16,6 +17,8 @@ mod shell;
 mod socket;
 pub mod stream;
 mod timer;
+mod uplink;
 
-pub use shell::{Inputs, run};
+pub use shell::{Network, start};
 pub(crate) use socket::{connect, resolve};
+pub use uplink::{FrameSender, Inputs};

@@ -2,7 +2,7 @@
 
 use std::io::{self, IoSlice};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::errno::Errno;
@@ -153,10 +153,7 @@ impl StreamSocket {
     deprecated,
     reason = "what takes its place is unsafe, as a type may lie about its descriptor; these own theirs"
 )]
-pub(super) fn watch<T: Into<OwnedFd> + AsFd + AsRawFd>(
-    file: T,
-    interest: Interest,
-) -> io::Result<AsyncFd<T>> {
+pub(super) fn watch<T: Into<OwnedFd> + AsRawFd>(file: T, interest: Interest) -> io::Result<AsyncFd<T>> {
     AsyncFd::with_interest(file, interest)
 }
 

@@ -1,8 +1,8 @@
-//! A timer of the kernel's (`timerfd`) for the network loop.
+//! A timer of the kernel's (`timerfd`): any thread sets it, the network loop waits for it.
 //!
-//! The event loop's own timers count in slots of a millisecond and of 64: a timer that lies across a slot's
-//! border wakes the loop twice. Here the next instant changes with every frame and hardly ever comes, so that
-//! would be half of all wake-ups. When something is due is decided in `stream` and `link`.
+//! The event loop's own timers are set by the loop alone, and count in slots of a millisecond and of 64: a timer
+//! that lies across a slot's border wakes the loop twice. Here the next instant changes with every frame and
+//! hardly ever comes. When something is due is decided in `stream` and `link`.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -22,8 +22,6 @@ use crate::clock::BoardClock;
 pub(super) struct Timer {
     timer: AsyncFd<OwnedFd>,
     clock: BoardClock,
-    /// What the kernel's timer is set to.
-    set: Option<BoardTime>,
 }
 
 impl Timer {
@@ -32,68 +30,74 @@ impl Timer {
     /// # Errors
     /// When the kernel has no more file descriptors for this process.
     pub(super) fn new(clock: BoardClock) -> io::Result<Self> {
-        let timer =
-            timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK.union(TimerfdFlags::CLOEXEC))?;
-        Ok(Self { timer: watch(timer, Interest::READABLE)?, clock, set: None })
+        let flags = TimerfdFlags::NONBLOCK.union(TimerfdFlags::CLOEXEC);
+        let timer = timerfd_create(TimerfdClockId::Monotonic, flags)?;
+        Ok(Self { timer: watch(timer, Interest::READABLE)?, clock })
     }
 
-    /// Waits until `due`; may be given up and called again with another instant.
-    pub(super) async fn wait_until(&mut self, due: BoardTime) {
-        if self.set != Some(due) && self.arm(due).is_err() || self.expiry().await.is_err() {
-            // The kernel does not refuse what it has once granted; if it did, its timer would never ring.
-            tokio::time::sleep((due - self.clock.now()).to_duration()).await;
-        }
-        self.set = None;
-    }
-
-    async fn expiry(&self) -> io::Result<()> {
-        // Setting it anew takes back an expiry that nobody saw, but the event loop still remembers it.
-        self.timer.async_io(Interest::READABLE, |timer| Ok(rustix::io::read(timer, &mut [0; 8])?)).await?;
-        Ok(())
-    }
-
-    fn arm(&mut self, due: BoardTime) -> io::Result<()> {
-        self.set = None;
+    /// Sets it to `due` and to nothing else; an expiry that nobody saw is taken back.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub(super) fn set(&self, due: BoardTime) -> io::Result<()> {
         // Zero would switch it off, and the past is as good as the first nanosecond.
         let since_boot = Span::from_nanos(self.clock.to_kernel(due)).max(Span::from_nanos(1)).to_duration();
         let value = Timespec::try_from(since_boot).map_err(io::Error::other)?;
         let once = Itimerspec { it_interval: Timespec { tv_sec: 0, tv_nsec: 0 }, it_value: value };
         timerfd_settime(self.timer.get_ref(), TimerfdTimerFlags::ABSTIME, &once)?;
-        self.set = Some(due);
+        Ok(())
+    }
+
+    /// Waits until the instant that it is set to, also where that changes meanwhile.
+    ///
+    /// # Errors
+    /// When the event loop ends.
+    pub(super) async fn expiry(&self) -> io::Result<()> {
+        self.timer.async_io(Interest::READABLE, |timer| Ok(rustix::io::read(timer, &mut [0; 8])?)).await?;
         Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::clock::SimulatedError;
 
     #[tokio::test]
-    async fn it_waits_to_the_instant_also_on_a_wrong_clock_and_for_another_one() {
+    async fn it_comes_at_the_instant_set_last_also_on_a_wrong_clock() {
         let error = SimulatedError { offset: Span::from_secs(9), drift_ppb: 500_000 };
         for clock in [BoardClock::real(), BoardClock::simulated(error)] {
-            let mut timer = Timer::new(clock).unwrap();
+            let timer = Timer::new(clock).unwrap();
             let start = clock.now();
             let near = start + Span::from_millis(20);
-            // Far ones that are given up leave nothing behind, nor does one that has come unseen.
-            for ms in [3_600_000, 1, 7_200_000] {
-                let other = start + Span::from_millis(ms);
-                tokio::select! {
-                    biased;
-                    _ = timer.wait_until(other) => panic!("{ms} ms have not gone by"),
-                    () = std::future::ready(()) => {}
-                }
-                while ms == 1 && clock.now() < other {
-                    std::thread::yield_now();
-                }
-            }
-            timer.wait_until(near).await;
+            // Neither one that never came nor one that came unseen counts any more.
+            timer.set(start + Span::from_secs(3_600)).unwrap();
+            timer.set(start + Span::from_millis(1)).unwrap();
+            std::thread::sleep(Duration::from_millis(2));
+            timer.set(near).unwrap();
+            timer.expiry().await.unwrap();
             // A few ns early is the rounding of the simulated drift.
             assert!(clock.now() + Span::from_micros(1) >= near);
-            // What is past comes at once, again and again.
-            timer.wait_until(near).await;
-            timer.wait_until(BoardTime::from_nanos(-5)).await;
+            // It comes once, and at once for what is past.
+            assert!(tokio::time::timeout(Duration::from_millis(5), timer.expiry()).await.is_err());
+            timer.set(BoardTime::from_nanos(-5)).unwrap();
+            timer.expiry().await.unwrap();
         }
+    }
+
+    #[tokio::test]
+    async fn another_thread_may_set_it_while_it_is_waited_for() {
+        let clock = BoardClock::real();
+        let timer = Timer::new(clock).unwrap();
+        timer.set(clock.now() + Span::from_secs(3_600)).unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                std::thread::sleep(Duration::from_millis(5));
+                timer.set(clock.now()).unwrap();
+            });
+        });
+        timer.expiry().await.unwrap();
     }
 }

@@ -116,7 +116,8 @@ mod tests {
             stop: std::sync::Arc::default(),
         };
         let (sender, mut frames) = mpsc::channel(1);
-        let outlet = Outlet::new(sender, shared.clone(), None);
+        let outlet =
+            Outlet::new(Box::new(move |frame| sender.blocking_send(frame).is_ok()), shared.clone(), None);
         let slot = Slot::default();
         std::thread::scope(|threads| {
             let encoding = threads.spawn(|| run(encoder, &slot, outlet, &shared, false));
