@@ -1,6 +1,7 @@
 //! Text burned into a picture's luma plane.
 
 use std::convert::Infallible;
+use std::ops::Range;
 use std::sync::LazyLock;
 
 use chrono::{Datelike, Timelike};
@@ -29,8 +30,8 @@ static SMALL: LazyLock<Glyphs> = LazyLock::new(|| Glyphs::new(&FONT_6X10));
 /// Pictures too small for it get what fits.
 pub fn draw_time(luma: &mut [u8], stride: usize, width: usize, height: usize, utc: Utc) {
     let Some(mut plane) = Plane::new(luma, stride, width, height) else { return };
-    let glyphs = if LARGE.width * LENGTH + 2 * MARGIN <= width { &LARGE } else { &SMALL };
-    let top = height.saturating_sub(MARGIN + glyphs.height);
+    let glyphs = Glyphs::for_width(width);
+    let top = glyphs.top(height);
     let mut left = MARGIN;
     for character in text_of(utc).chars() {
         if let Some(glyph) = glyphs.of(character) {
@@ -38,6 +39,14 @@ pub fn draw_time(luma: &mut [u8], stride: usize, width: usize, height: usize, ut
         }
         left += glyphs.width;
     }
+}
+
+/// The columns and rows of a picture that [`draw_time`] draws on, whatever the time is.
+#[must_use]
+pub fn area(width: usize, height: usize) -> (Range<usize>, Range<usize>) {
+    let glyphs = Glyphs::for_width(width);
+    let (top, right) = (glyphs.top(height), MARGIN + LENGTH * glyphs.width);
+    (MARGIN.min(width)..right.min(width), top..(top + glyphs.height).min(height))
 }
 
 /// Put together by hand: in every frame, reading a format string costs more than the drawing.
@@ -67,6 +76,16 @@ impl Glyphs {
         Self { width, height, pixels }
     }
 
+    /// The larger ones where a time fits in them.
+    fn for_width(width: usize) -> &'static Self {
+        if LARGE.width * LENGTH + 2 * MARGIN <= width { &LARGE } else { &SMALL }
+    }
+
+    /// The first row of the text in a picture of this height.
+    const fn top(&self, height: usize) -> usize {
+        height.saturating_sub(MARGIN + self.height)
+    }
+
     /// The rows of `character`; `None` if no time has it.
     fn of(&self, character: char) -> Option<&[u8]> {
         let start = ALPHABET.find(character)? * self.width * self.height;
@@ -90,7 +109,9 @@ struct Plane<'a> {
 impl<'a> Plane<'a> {
     /// `None` where the buffer is smaller than the plane.
     fn new(luma: &'a mut [u8], stride: usize, width: usize, height: usize) -> Option<Self> {
-        let fits = width <= stride && stride.checked_mul(height).is_some_and(|needed| needed <= luma.len());
+        let rows = stride.checked_mul(height.saturating_sub(1));
+        let needed = rows.and_then(|rows| rows.checked_add(width));
+        let fits = width <= stride && height > 0 && needed.is_some_and(|needed| needed <= luma.len());
         fits.then_some(Self { luma, stride, width, height })
     }
 
@@ -170,6 +191,18 @@ mod tests {
             draw_time(&mut other, stride, width, height, TIME + framelock_common::time::Span::from_millis(1));
             other
         });
+    }
+
+    #[test]
+    fn the_area_holds_exactly_what_is_drawn() {
+        for (width, height) in [(640, 480), (320, 180), (100, 40), (60, 20), (286, 9), (12, 3), (5, 50)] {
+            let luma = drawn(width, height, width);
+            let (columns, rows) = area(width, height);
+            for (i, pixel) in luma.iter().enumerate() {
+                let inside = columns.contains(&(i % width)) && rows.contains(&(i / width));
+                assert_eq!(*pixel != 99, inside, "{width}x{height}: pixel {i}");
+            }
+        }
     }
 
     #[test]

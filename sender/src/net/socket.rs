@@ -80,7 +80,10 @@ impl StreamSocket {
         let _ = socket.set_send_buffer_size(SEND_BUFFER);
         let socket = watch(UdpSocket::from(socket), Interest::READABLE)?;
         // A kernel that does not know the option would ignore the request and send one huge datagram.
-        let segments = AtomicBool::new(getsockopt(socket.get_ref(), sockopt::UdpGsoSegment).is_ok());
+        let segments = AtomicBool::new(
+            std::env::var("FL_NOGSO").is_err()
+                && getsockopt(socket.get_ref(), sockopt::UdpGsoSegment).is_ok(),
+        );
         Ok(Some(Self { socket, peer, segments }))
     }
 

@@ -53,8 +53,17 @@ impl Timer {
     /// # Errors
     /// When the event loop ends.
     pub(super) async fn expiry(&self) -> io::Result<()> {
-        self.timer.async_io(Interest::READABLE, |timer| Ok(rustix::io::read(timer, &mut [0; 8])?)).await?;
-        Ok(())
+        loop {
+            let mut ready = self.timer.readable().await?;
+            let expiries = rustix::io::read(self.timer.get_ref(), &mut [0; 8]);
+            // Whether it has come or was set anew, there is nothing more to read.
+            ready.clear_ready();
+            match expiries {
+                Ok(_) => return Ok(()),
+                Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 }
 
