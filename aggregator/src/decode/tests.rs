@@ -5,12 +5,13 @@ use std::sync::{Arc, OnceLock, mpsc};
 use framelock_common::time::{HostTime, Span, Utc, UtcEstimate};
 
 use super::*;
-use crate::deliver::{Decoded, Frame, TimeSource};
+use crate::deliver::{Codec, Decoded, Frame, TimeSource};
 
 fn frame(sequence: u64, key: bool, data: Vec<u8>) -> Arc<Frame> {
     Arc::new(Frame {
         time: UtcEstimate { utc: Utc::from_unix_nanos(0), uncertainty: Span::ZERO },
         time_source: TimeSource::Arrival,
+        codec: Codec::H264,
         frame_type: None,
         key,
         width: None,

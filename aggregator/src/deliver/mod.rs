@@ -125,6 +125,32 @@ impl fmt::Display for TimeSource {
     }
 }
 
+/// How a frame's data is coded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Codec {
+    /// One access unit of H.264, as an Annex B byte stream.
+    H264,
+    /// One JPEG image, from SOI to EOI. Every one of them can be decoded by itself.
+    Jpeg,
+}
+
+impl Codec {
+    /// The word for it in logs and tables.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::H264 => "h264",
+            Self::Jpeg => "jpeg",
+        }
+    }
+}
+
+impl fmt::Display for Codec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
 /// One compressed frame with the instant of its capture.
 #[derive(Debug)]
 pub struct Frame {
@@ -132,15 +158,17 @@ pub struct Frame {
     pub time: UtcEstimate,
     /// Where that time comes from.
     pub time_source: TimeSource,
-    /// How the frame is coded, where the stream says so.
+    /// What [`Self::data`] is.
+    pub codec: Codec,
+    /// How the frame is predicted, where the stream says so; a JPEG image is an I frame.
     pub frame_type: Option<FrameType>,
-    /// Whether decoding can begin here (IDR).
+    /// Whether decoding can begin here (an IDR picture, or any JPEG image).
     pub key: bool,
     /// Pixels in a row, once the stream has said so.
     pub width: Option<u32>,
     /// Rows, once the stream has said so.
     pub height: Option<u32>,
-    /// The access unit: H.264, Annex B.
+    /// The compressed frame, as [`Self::codec`] says.
     pub data: Vec<u8>,
     /// When its last packet arrived here.
     pub arrival: HostTime,

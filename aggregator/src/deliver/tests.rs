@@ -4,6 +4,7 @@ fn frame(ns: i64) -> Arc<Frame> {
     Arc::new(Frame {
         time: UtcEstimate { utc: Utc::from_unix_nanos(ns), uncertainty: Span::from_micros(250) },
         time_source: TimeSource::SenderReport,
+        codec: Codec::H264,
         frame_type: Some(FrameType::P),
         key: false,
         width: Some(640),

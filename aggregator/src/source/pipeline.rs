@@ -9,7 +9,7 @@ use framelock_common::time::{HostTime, MediaTime, Utc};
 use super::gate::{Gate, Verdict};
 use super::reorder::PresentationOrder;
 use super::unit::{AccessUnit, UnitEvent};
-use crate::deliver::{Frame, FrameType};
+use crate::deliver::{Codec, Frame, FrameType};
 use crate::timestamp::{FrameTiming, HostClock, Mapper};
 
 /// The largest picture taken, in macroblocks: that of level 5.2, such as 4096x2304 (ITU-T H.264 table A-1).
@@ -131,6 +131,7 @@ impl FramePipeline {
                 let frame = Arc::new(Frame {
                     time: stamped.time,
                     time_source: stamped.source,
+                    codec: Codec::H264,
                     frame_type: info.frame_type.map(frame_type),
                     key: info.key,
                     width: info.sps.map(|sps| sps.width),
