@@ -165,7 +165,7 @@ impl Aggregator {
         let for_thread = shared.clone();
         let body = move || {
             let _end = EndGuard(for_thread.clone());
-            runtime.block_on(async move {
+            runtime.block_on(async {
                 let sources: Vec<_> = engine.sources().collect();
                 match Sockets::bind(&sources) {
                     Err(error) => drop(bound.send(Err(error))),
@@ -175,6 +175,8 @@ impl Aggregator {
                     }
                 }
             });
+            // A name that is just being looked up may take longer than anybody wants to wait.
+            runtime.shutdown_background();
         };
         let thread = std::thread::Builder::new()
             .name("receive".to_owned())

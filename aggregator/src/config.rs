@@ -108,9 +108,15 @@ pub enum SettingsError {
     DuplicateName(CameraName),
     /// Two sources on one port.
     #[error(
-        "two cameras use UDP port {0}; give each its own, or take every sender of one port with *=rtp://:{0}"
+        "two cameras use {protocol} port {port}; give each its own{}",
+        if *.protocol == "UDP" { format!(", or take every sender of one port with *=rtp://:{port}") } else { String::new() }
     )]
-    DuplicatePort(u16),
+    DuplicatePort {
+        /// `"UDP"` or `"TCP"`.
+        protocol: &'static str,
+        /// The port.
+        port: u16,
+    },
     /// A source that cannot be.
     #[error(transparent)]
     Source(#[from] SpecError),
@@ -160,6 +166,16 @@ struct FileNtp {
 struct FileCamera {
     name: String,
     source: String,
+    length: Option<String>,
+    timeout: Option<String>,
+}
+
+impl FileCamera {
+    /// The keys that are options of the source.
+    fn options(&self) -> Vec<(&'static str, &str)> {
+        let keys = [("length", &self.length), ("timeout", &self.timeout)];
+        keys.into_iter().filter_map(|(key, value)| Some((key, value.as_deref()?))).collect()
+    }
 }
 
 impl Settings {
@@ -194,7 +210,7 @@ impl Settings {
             settings.set_ntp(ntp);
         }
         for camera in file.camera {
-            settings.add_camera(&camera.name, &camera.source)?;
+            settings.add_camera_with(&camera.name, &camera.source, &camera.options())?;
         }
         Ok(settings)
     }
@@ -221,9 +237,23 @@ impl Settings {
     /// # Errors
     /// When the name or the source cannot be.
     pub fn add_camera(&mut self, name: &str, source: &str) -> Result<(), SettingsError> {
-        let source: SourceSpec = source.parse()?;
+        self.add_camera_with(name, source, &[])
+    }
+
+    /// As [`Self::add_camera`], with options of the source (user, password, ...) that are not in its text.
+    ///
+    /// # Errors
+    /// When the name, the source or an option cannot be.
+    pub fn add_camera_with(
+        &mut self,
+        name: &str,
+        source: &str,
+        options: &[(&str, &str)],
+    ) -> Result<(), SettingsError> {
+        let source = SourceSpec::parse(source, options)?;
+        let rtp = source.port().is_some_and(|port| port.protocol == Protocol::Rtp);
         let name = match name {
-            "*" if source.protocol != Protocol::Rtp => return Err(SettingsError::Wildcard(source)),
+            "*" if !rtp => return Err(SettingsError::Wildcard(source)),
             "*" => None,
             _ => Some(camera_name(name)?),
         };
@@ -256,8 +286,10 @@ impl Settings {
             {
                 return Err(SettingsError::DuplicateName(name.clone()));
             }
-            if before.iter().any(|other| other.source.bind == camera.source.bind) {
-                return Err(SettingsError::DuplicatePort(camera.source.bind.port()));
+            if let Some((protocol, address)) = camera.source.listens()
+                && before.iter().any(|other| other.source.listens() == Some((protocol, address)))
+            {
+                return Err(SettingsError::DuplicatePort { protocol, port: address.port() });
             }
         }
         let range = |ok: bool, key, range| if ok { Ok(()) } else { Err(SettingsError::Range { key, range }) };

@@ -11,6 +11,7 @@
 pub mod clock;
 pub mod config;
 pub mod h264;
+pub mod jpeg;
 pub mod logging;
 pub mod mpegts;
 pub mod rtcp;

@@ -18,6 +18,7 @@ use crate::aggregator::Shared;
 use crate::clock;
 use crate::decode::{self, DecodeError, DecodeWorker};
 use crate::deliver::{Decoded, Frame};
+use crate::source::session::Sessions;
 use crate::source::socket::{Batch, SocketError, UdpPort};
 use crate::source::{Channel, Datagram, SourceSpec};
 use crate::sync::CameraIndex;
@@ -48,11 +49,13 @@ impl Sockets {
     /// When a source's port cannot be had.
     pub fn bind(sources: &[SourceSpec]) -> Result<Self, SocketError> {
         let mut ports = Vec::new();
-        for (index, source) in sources.iter().enumerate() {
+        let listening =
+            || sources.iter().enumerate().filter_map(|(index, source)| Some((index, source.port()?)));
+        for (index, source) in listening() {
             ports.push((index, Channel::Main, UdpPort::bind(source.bind)?));
             tracing::info!(%source, "listening");
         }
-        for (index, source) in sources.iter().enumerate() {
+        for (index, source) in listening() {
             let Some(rtcp) = source.rtcp_port() else { continue };
             match UdpPort::bind(SocketAddr::new(source.bind.ip(), rtcp)) {
                 Ok(port) => ports.push((index, Channel::Rtcp, port)),
@@ -111,7 +114,7 @@ impl Sockets {
     }
 }
 
-/// Runs the engine on `sockets` until told to stop.
+/// Runs the engine on `sockets` and the sessions of its sources until told to stop.
 pub(crate) async fn run(
     mut engine: Engine,
     sockets: Sockets,
@@ -119,6 +122,7 @@ pub(crate) async fn run(
     mut commands: Receiver<Command>,
 ) {
     let mut batch = Batch::default();
+    let mut sessions = Sessions::start(engine.sources().enumerate());
     let mut workers = Workers { workers: Vec::new(), shared: shared.clone() };
     let mut status_due = clock::now();
     loop {
@@ -135,7 +139,12 @@ pub(crate) async fn run(
                 }
                 sockets.receive(&mut engine, &mut batch);
             }
+            (port, event) = sessions.next() => engine.handle_session(port, event, &clock::sandwich()),
             () = sleep(due - now) => {}
+        }
+        // Whoever fills the sockets must not keep the sessions out.
+        while let Some((port, event)) = sessions.ready() {
+            engine.handle_session(port, event, &clock::sandwich());
         }
         let now = clock::now();
         if engine.poll_timeout().is_some_and(|due| due <= now) {

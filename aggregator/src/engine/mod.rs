@@ -1,4 +1,5 @@
-//! The aggregator without its sockets: datagrams with their arrival times in, frame packets out.
+//! The aggregator without its sockets: datagrams and what sessions tell, with their arrival times, in; frame
+//! packets out.
 //!
 //! Sans-IO: it is told the time and the host's clock, so the same engine runs live, over a capture file
 //! and under simulated networks. Live sockets are in [`live`]; capture files in [`offline`].
@@ -19,8 +20,8 @@ pub use status::{CameraStatus, LastFrame};
 use crate::config::{CameraConfig, Settings};
 use crate::deliver::{CameraName, Frame, Packet};
 use crate::source::{
-    Datagram, DownReason, PortCounters, PortEvent, Protocol, RtpPort, SourceSpec, StreamOutput, Transmit,
-    TsPort,
+    Datagram, DownReason, PortCounters, PortEvent, Protocol, RtpPort, SessionEvent, SessionPort, SourceSpec,
+    StreamOutput, Transmit, TsPort,
 };
 use crate::sync::{CameraIndex, SourceState, SyncCamera, SyncEvent, SyncFrame, Synchronizer};
 use crate::timestamp::HostClock;
@@ -53,6 +54,7 @@ struct Port {
 enum Kind {
     Rtp(Box<RtpPort>),
     Ts(Box<TsPort>),
+    Session(Box<SessionPort>),
 }
 
 #[derive(Debug)]
@@ -62,6 +64,8 @@ struct Camera {
     /// Its place among the cameras of the port.
     place: usize,
     state: SourceState,
+    /// Why it is broken.
+    reason: Option<DownReason>,
     last: Option<LastFrame>,
 }
 
@@ -85,12 +89,14 @@ impl Engine {
     fn add_port(&mut self, index: PortIndex, camera: &CameraConfig, max_cameras: usize, seed: u64) {
         #[expect(clippy::cast_possible_truncation, reason = "32 of the seed's bits are enough")]
         let ssrc = (seed.rotate_left(7) as u32).wrapping_add(0x9e37_79b9_u32.wrapping_mul(index as u32 + 1));
-        let kind = match (camera.source.protocol, &camera.name) {
-            (Protocol::UdpTs, _) => Kind::Ts(Box::default()),
-            (Protocol::Rtp, Some(_)) => Kind::Rtp(Box::new(RtpPort::single(ssrc))),
-            (Protocol::Rtp, None) => Kind::Rtp(Box::new(RtpPort::many(max_cameras, ssrc))),
+        let protocol = camera.source.port().map(|port| port.protocol);
+        let kind = match (protocol, &camera.name) {
+            (None, _) => Kind::Session(Box::default()),
+            (Some(Protocol::UdpTs), _) => Kind::Ts(Box::default()),
+            (Some(Protocol::Rtp), Some(_)) => Kind::Rtp(Box::new(RtpPort::single(ssrc))),
+            (Some(Protocol::Rtp), None) => Kind::Rtp(Box::new(RtpPort::many(max_cameras, ssrc))),
         };
-        self.ports.push(Port { spec: camera.source, kind, cameras: Vec::new() });
+        self.ports.push(Port { spec: camera.source.clone(), kind, cameras: Vec::new() });
         if let Some(name) = &camera.name {
             self.add_camera(index, name.clone());
         }
@@ -99,14 +105,21 @@ impl Engine {
     fn add_camera(&mut self, port: PortIndex, name: CameraName) {
         let place = self.ports[port].cameras.len();
         self.ports[port].cameras.push(self.cameras.len());
-        self.cameras.push(Camera { name, port, place, state: SourceState::Starting, last: None });
+        self.cameras.push(Camera {
+            name,
+            port,
+            place,
+            state: SourceState::Starting,
+            reason: None,
+            last: None,
+        });
         let index = self.sync.add_camera(SyncCamera::default());
         debug_assert_eq!(index.get() + 1, self.cameras.len());
     }
 
-    /// The sources to listen on, by [`PortIndex`].
+    /// The sources to listen on or to connect to, by [`PortIndex`].
     pub fn sources(&self) -> impl ExactSizeIterator<Item = SourceSpec> {
-        self.ports.iter().map(|port| port.spec)
+        self.ports.iter().map(|port| port.spec.clone())
     }
 
     /// A datagram arrived on one of the ports.
@@ -115,6 +128,17 @@ impl Engine {
         match &mut self.ports[port].kind {
             Kind::Rtp(rtp) => rtp.handle_datagram(datagram, host),
             Kind::Ts(ts) => ts.handle_datagram(datagram, host),
+            Kind::Session(_) => {}
+        }
+        self.handle_port_events(port, host);
+        self.log_sync_events();
+    }
+
+    /// The session of one of the ports told something.
+    pub fn handle_session(&mut self, port: PortIndex, event: SessionEvent, host: &HostClock) {
+        self.now = self.now.max(event.at());
+        if let Kind::Session(session) = &mut self.ports[port].kind {
+            session.handle(event, host);
         }
         self.handle_port_events(port, host);
         self.log_sync_events();
@@ -127,6 +151,7 @@ impl Engine {
             match &mut self.ports[port].kind {
                 Kind::Rtp(rtp) => rtp.handle_timeout(now, host),
                 Kind::Ts(ts) => ts.handle_timeout(now),
+                Kind::Session(session) => session.handle_timeout(now),
             }
             self.handle_port_events(port, host);
         }
@@ -145,6 +170,7 @@ impl Engine {
         let ports = self.ports.iter().filter_map(|port| match &port.kind {
             Kind::Rtp(rtp) => rtp.poll_timeout(),
             Kind::Ts(ts) => ts.poll_timeout(),
+            Kind::Session(session) => session.poll_timeout(),
         });
         ports.chain(self.sync.poll_timeout()).min()
     }
@@ -153,7 +179,7 @@ impl Engine {
     pub fn poll_transmit(&mut self, now: HostTime) -> Option<(PortIndex, Transmit)> {
         self.ports.iter_mut().enumerate().find_map(|(index, port)| match &mut port.kind {
             Kind::Rtp(rtp) => Some((index, rtp.poll_transmit(now)?)),
-            Kind::Ts(_) => None,
+            Kind::Ts(_) | Kind::Session(_) => None,
         })
     }
 
@@ -185,6 +211,7 @@ impl Engine {
             sum += match &port.kind {
                 Kind::Rtp(rtp) => rtp.counters(),
                 Kind::Ts(ts) => ts.counters(),
+                Kind::Session(_) => PortCounters::default(),
             };
         }
         sum
@@ -197,9 +224,11 @@ impl Engine {
             name: camera.name.clone(),
             at,
             state: camera.state,
+            reason: camera.reason.as_ref().map(ToString::to_string),
             stream: match &mut ports[camera.port].kind {
                 Kind::Rtp(rtp) => rtp.status(camera.place),
                 Kind::Ts(ts) => ts.status(),
+                Kind::Session(session) => session.status(),
             },
             sync: sync.stats(CameraIndex::new(index)).unwrap_or_default(),
             last: camera.last,
@@ -212,6 +241,7 @@ impl Engine {
             let event = match &mut self.ports[port].kind {
                 Kind::Rtp(rtp) => rtp.poll_event(),
                 Kind::Ts(ts) => ts.poll_event(),
+                Kind::Session(session) => session.poll_event(),
             };
             match event {
                 None => return,
@@ -259,16 +289,22 @@ impl Engine {
 
     fn set_state(&mut self, camera: usize, state: SourceState, reason: Option<DownReason>) {
         let known = &mut self.cameras[camera];
-        if known.state == state {
+        if known.state == state && (known.reason == reason || reason.is_none()) {
             return;
         }
-        known.state = state;
-        match reason {
+        match &reason {
             Some(DownReason::Goodbye) => tracing::info!(camera = %known.name, "the sender said goodbye"),
             Some(DownReason::Silent) => {
                 tracing::warn!(camera = %known.name, "nothing arrives any more; still listening");
             }
+            Some(DownReason::Failed(why)) => {
+                tracing::warn!(camera = %known.name, "down, trying again: {why}")
+            }
             None => tracing::info!(camera = %known.name, "live"),
+        }
+        known.reason = reason;
+        if std::mem::replace(&mut known.state, state) == state {
+            return;
         }
         self.sync.handle_source_state(CameraIndex::new(camera), state, self.now);
     }

@@ -1,13 +1,15 @@
-//! Access units to frames: which are good, when they were captured, and in which order to hand them on.
-//! One pipeline per stream, whatever it travelled in.
+//! Access units and images to frames: which are good, when they were captured, and in which order to hand
+//! them on. One pipeline per stream, whatever it travelled in.
 
 use std::sync::{Arc, OnceLock};
 
 use framelock_common::h264::{AccessUnitInfo, Inspector};
+use framelock_common::jpeg;
 use framelock_common::time::{HostTime, MediaTime, Utc};
 
 use super::gate::{Gate, Verdict};
 use super::reorder::PresentationOrder;
+use super::session::Image;
 use super::unit::{AccessUnit, UnitEvent};
 use crate::deliver::{Codec, Frame, FrameType};
 use crate::timestamp::{FrameTiming, HostClock, Mapper};
@@ -91,6 +93,12 @@ impl FramePipeline {
         self.gate = Gate::default();
     }
 
+    /// Another stream begins in this one's place: nothing that was known holds, but the counters.
+    pub(super) fn restart(&mut self, out: &mut Vec<StreamOutput>) {
+        self.flush(out);
+        *self = Self { stats: self.stats, refused_size: self.refused_size, ..Self::default() };
+    }
+
     /// Hands on what waits for its turn: the stream ended or starts anew.
     pub(super) fn flush(&mut self, out: &mut Vec<StreamOutput>) {
         self.order.flush(&mut self.released);
@@ -148,11 +156,62 @@ impl FramePipeline {
         }
     }
 
-    /// Whether the picture is larger than we decode; said once.
+    /// Takes the next image. Each stands for itself: no order but that of arrival, and nothing refers to
+    /// another.
+    pub(super) fn handle_image(&mut self, image: Image, sink: &mut Sink<'_>) {
+        // An image that brings no time is paced by nothing but its arrival.
+        let origin = HostTime::from_nanos(0);
+        let paced_by = image.media.unwrap_or_else(|| MediaTime::from_ticks(0) + (image.started - origin));
+        let timing = FrameTiming {
+            media: paced_by,
+            rtp: image.media,
+            mpegts: false,
+            sei: None,
+            arrival: image.started,
+        };
+        let stamped = self.mapper.map(&timing, sink.host);
+        let info = match jpeg::inspect(&image.data) {
+            Ok(info) if !self.refuses(macroblocks(info), info.width, info.height) => info,
+            bad => {
+                tracing::debug!(?bad, "image not taken");
+                self.stats.damaged += 1;
+                sink.out.push(StreamOutput::ReadError(stamped.time.utc));
+                return;
+            }
+        };
+        self.stats.good += 1;
+        self.stats.first.get_or_insert(image.ended);
+        self.stats.last = Some(image.ended);
+        let mut data = image.data;
+        data.truncate(info.length);
+        let frame = Arc::new(Frame {
+            time: stamped.time,
+            time_source: stamped.source,
+            codec: Codec::Jpeg,
+            frame_type: Some(FrameType::I),
+            key: true,
+            width: Some(info.width),
+            height: Some(info.height),
+            data,
+            arrival: image.ended,
+            sequence: *sink.number,
+            picture: OnceLock::new(),
+        });
+        *sink.number += 1;
+        sink.out.extend([StreamOutput::Decode(frame.clone()), StreamOutput::Frame(frame)]);
+    }
+
+    /// Whether the picture is larger than we decode.
     fn is_too_large(&mut self, info: &AccessUnitInfo) -> bool {
-        let Some(sps) = info.sps.filter(|sps| sps.macroblocks > MAX_MACROBLOCKS) else { return false };
+        info.sps.is_some_and(|sps| self.refuses(sps.macroblocks, sps.width, sps.height))
+    }
+
+    /// Whether a picture of this size is larger than we decode; said once.
+    fn refuses(&mut self, macroblocks: u32, width: u32, height: u32) -> bool {
+        if macroblocks <= MAX_MACROBLOCKS {
+            return false;
+        }
         if !std::mem::replace(&mut self.refused_size, true) {
-            let (width, height) = (sps.width, sps.height);
             tracing::warn!(
                 width,
                 height,
@@ -184,6 +243,12 @@ impl FramePipeline {
         self.order.push(presentation, decode, frame, &mut self.released);
         out.extend(self.released.drain(..).map(|(_, frame)| StreamOutput::Frame(frame)));
     }
+}
+
+/// Blocks of 16x16 pixels.
+fn macroblocks(image: jpeg::JpegInfo) -> u32 {
+    // Sides are below 65,536.
+    image.width.div_ceil(16) * image.height.div_ceil(16)
 }
 
 fn timing(unit: &AccessUnit, info: &AccessUnitInfo) -> FrameTiming {

@@ -191,6 +191,7 @@ impl RtpStream {
             jitter: stats.jitter,
             frames: self.pipeline.stats(),
             clock_outliers: self.pipeline.mapper().outliers(),
+            ..StreamStatus::default()
         }
     }
 
