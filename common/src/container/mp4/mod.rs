@@ -8,16 +8,15 @@ mod boxes;
 mod fragment;
 mod table;
 
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::SeekFrom;
 
-use framelock_common::h264::{MAX_ACCESS_UNIT, START_CODE};
 use re_mp4::{MdhdBox, TkhdBox};
 
 use self::boxes::{BoxAt, children, find, parse, require};
 use self::fragment::Fragments;
 use self::table::SampleTable;
-use super::{ReadError, Unit, Units};
+use super::{Input, ReadError, Unit, Units};
+use crate::h264::{MAX_ACCESS_UNIT, annex_b, decoder_configuration};
 
 /// The largest index taken: ten hours at 60 fps with B-frames.
 const MAX_INDEX: u64 = 32 << 20;
@@ -28,7 +27,7 @@ const SAMPLE_ENTRY: usize = 78;
 
 /// Where a frame lies in the file, and its times in ticks of the track.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Sample {
+pub(super) struct Sample {
     offset: u64,
     size: u32,
     dts: i64,
@@ -36,8 +35,8 @@ pub(crate) struct Sample {
 }
 
 /// The H.264 frames of an MP4 file.
-pub(crate) struct Mp4Reader {
-    file: File,
+pub(super) struct Mp4Reader<R> {
+    file: R,
     length: u64,
     timescale: u32,
     /// Bytes of the length before each NAL unit.
@@ -47,10 +46,10 @@ pub(crate) struct Mp4Reader {
     fragments: Fragments,
 }
 
-impl Mp4Reader {
+impl<R: Input> Mp4Reader<R> {
     /// Reads the index of `file`.
-    pub(crate) fn open(mut file: File) -> Result<Self, ReadError> {
-        let length = file.metadata()?.len();
+    pub(super) fn open(mut file: R) -> Result<Self, ReadError> {
+        let length = file.seek(SeekFrom::End(0))?;
         let index = first_box(&mut file, length, *b"moov")?;
         let bytes = read_box(&mut file, &index, MAX_INDEX)?;
         let moov = &bytes[..];
@@ -67,13 +66,7 @@ impl Mp4Reader {
         Err(other.unwrap_or_else(|| ReadError::format(index.start, "no track in it")))
     }
 
-    fn with_track(
-        file: File,
-        length: u64,
-        track: Track,
-        moov: &[u8],
-        index: &BoxAt,
-    ) -> Result<Self, ReadError> {
+    fn with_track(file: R, length: u64, track: Track, moov: &[u8], index: &BoxAt) -> Result<Self, ReadError> {
         let fragments = Fragments::new(track.id, moov, index)?;
         Ok(Self {
             file,
@@ -94,7 +87,7 @@ impl Mp4Reader {
     }
 }
 
-impl Units for Mp4Reader {
+impl<R: Input> Units for Mp4Reader<R> {
     fn next(&mut self) -> Result<Option<Unit>, ReadError> {
         let Some(sample) = self.next_sample()? else { return Ok(None) };
         let end = sample.offset.checked_add(u64::from(sample.size)).filter(|end| *end <= self.length);
@@ -126,24 +119,6 @@ impl Units for Mp4Reader {
     fn reorder(&self) -> i64 {
         self.table.reorder()
     }
-}
-
-/// NAL units behind lengths to NAL units behind start codes; false if a length reaches beyond the end.
-fn annex_b(sample: &[u8], length_size: usize) -> (Vec<u8>, bool) {
-    // Four-byte lengths, the usual ones, become four-byte start codes.
-    let mut data = Vec::with_capacity(sample.len() + 16);
-    let mut rest = sample;
-    while !rest.is_empty() {
-        let Some((length, after)) = rest.split_at_checked(length_size) else { return (data, false) };
-        let length = length.iter().fold(0, |length, &byte| length << 8 | usize::from(byte));
-        let Some((nal, after)) = after.split_at_checked(length) else { return (data, false) };
-        if !nal.is_empty() {
-            data.extend(START_CODE);
-            data.extend(nal);
-        }
-        rest = after;
-    }
-    (data, true)
 }
 
 /// A track that holds H.264.
@@ -197,29 +172,8 @@ fn sample_entry(stbl: &[u8], at: u64) -> Result<(usize, Vec<u8>), ReadError> {
     ))
 }
 
-/// Reads an `AVCDecoderConfigurationRecord` (ISO/IEC 14496-15 section 5.3.3.1). `re_mp4` has it only
-/// together with the sample entry, whose walk over child boxes a size of zero never ends.
-fn decoder_configuration(record: &[u8]) -> Option<(usize, Vec<u8>)> {
-    let length_size = usize::from(record.get(4)? & 3) + 1;
-    let mut parameter_sets = Vec::new();
-    let mut rest = record.get(5..)?;
-    // Sequence parameter sets, their count in five bits, then picture parameter sets.
-    for mask in [0x1f, 0xff] {
-        let (count, after) = rest.split_first()?;
-        rest = after;
-        for _ in 0..count & mask {
-            let (length, after) = rest.split_first_chunk()?;
-            let (nal, after) = after.split_at_checked(usize::from(u16::from_be_bytes(*length)))?;
-            parameter_sets.extend(START_CODE);
-            parameter_sets.extend(nal);
-            rest = after;
-        }
-    }
-    Some((length_size, parameter_sets))
-}
-
 /// The first top-level box called `name`.
-fn first_box(file: &mut File, length: u64, name: [u8; 4]) -> Result<BoxAt, ReadError> {
+fn first_box(file: &mut impl Input, length: u64, name: [u8; 4]) -> Result<BoxAt, ReadError> {
     let mut at = 0;
     while let Some(found) = BoxAt::read(file, at, length)? {
         if found.name == name {
@@ -232,7 +186,7 @@ fn first_box(file: &mut File, length: u64, name: [u8; 4]) -> Result<BoxAt, ReadE
 }
 
 /// What is inside a top-level box.
-fn read_box(file: &mut File, found: &BoxAt, limit: u64) -> Result<Vec<u8>, ReadError> {
+fn read_box(file: &mut impl Input, found: &BoxAt, limit: u64) -> Result<Vec<u8>, ReadError> {
     let size = found.payload_size();
     if size > limit {
         let what = format!("an index of {} MiB, where at most {} are taken", size >> 20, limit >> 20);
@@ -242,32 +196,4 @@ fn read_box(file: &mut File, found: &BoxAt, limit: u64) -> Result<Vec<u8>, ReadE
     let mut bytes = vec![0; usize::try_from(size).unwrap_or(usize::MAX)];
     file.read_exact(&mut bytes)?;
     Ok(bytes)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{annex_b, decoder_configuration};
-
-    #[test]
-    fn a_decoder_configuration_cut_short_is_none() {
-        let record = [1, 66, 0, 30, 0xff, 0xe1, 0, 2, 0x67, 9, 1, 0, 1, 0x68, 99];
-        let sets = vec![0, 0, 0, 1, 0x67, 9, 0, 0, 0, 1, 0x68];
-        assert_eq!(decoder_configuration(&record), Some((4, sets)));
-        for cut in 0..record.len() - 1 {
-            assert_eq!(decoder_configuration(&record[..cut]), None, "{cut}");
-        }
-    }
-
-    #[test]
-    fn lengths_become_start_codes() {
-        let (data, whole) = annex_b(&[0, 0, 0, 2, 0x65, 1, 0, 0, 0, 0, 0, 0, 0, 1, 0x41], 4);
-        assert_eq!((data, whole), (vec![0, 0, 0, 1, 0x65, 1, 0, 0, 0, 1, 0x41], true));
-        assert_eq!(
-            annex_b(&[1, 0x41, 2, 0x42, 0x43], 1),
-            (vec![0, 0, 0, 1, 0x41, 0, 0, 0, 1, 0x42, 0x43], true)
-        );
-        for cut in [&[0, 0, 0, 9, 1][..], &[0, 0], &[0xff, 0xff, 0xff, 0xff, 1]] {
-            assert!(!annex_b(cut, 4).1, "{cut:?}");
-        }
-    }
 }

@@ -1,12 +1,12 @@
 //! Movie fragments (ISO/IEC 14496-12 section 8.8), one at a time.
 
 use std::collections::VecDeque;
-use std::fs::File;
 
 use re_mp4::{TfdtBox, TfhdBox, TrexBox, TrunBox};
 
+use super::super::{Input, ReadError};
 use super::boxes::{BoxAt, Child, children, find, parse, require};
-use super::{MAX_FRAGMENT_INDEX, ReadError, Sample, read_box};
+use super::{MAX_FRAGMENT_INDEX, Sample, read_box};
 
 /// Frames that a fragment may have: an hour at 30 fps. A run without sizes of its own could claim
 /// any number.
@@ -50,7 +50,7 @@ impl Fragments {
     }
 
     /// The next frame; `None` after the last fragment.
-    pub(super) fn next(&mut self, file: &mut File, length: u64) -> Result<Option<Sample>, ReadError> {
+    pub(super) fn next(&mut self, file: &mut impl Input, length: u64) -> Result<Option<Sample>, ReadError> {
         loop {
             if let Some(sample) = self.samples.pop_front() {
                 return Ok(Some(sample));

@@ -3,8 +3,9 @@
 
 use re_mp4::{Co64Box, CttsBox, StcoBox, StscBox, StszBox, SttsBox};
 
+use super::super::ReadError;
+use super::Sample;
 use super::boxes::{find, parse, require};
-use super::{ReadError, Sample};
 
 /// The compact tables, and where the walk is.
 pub(super) struct SampleTable {

@@ -1,38 +1,37 @@
 //! MPEG-TS files.
 
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::SeekFrom;
 
-use framelock_common::mpegts::{Demuxer, PacketMeta, TsEvent};
-use framelock_common::time::{HostTime, MEDIA_CLOCK_HZ};
-
-use super::{ReadError, Unit, Units};
+use super::{Input, ReadError, Unit, Units};
+use crate::mpegts::{Demuxer, PacketMeta, TsEvent};
+use crate::time::{HostTime, MEDIA_CLOCK_HZ};
 
 /// Read at a time: 64 packets.
 const CHUNK: usize = 64 * 188;
 
 /// The H.264 frames of an MPEG-TS file.
-pub(crate) struct TsReader {
-    file: File,
+pub(super) struct TsReader<R> {
+    file: R,
     demuxer: Demuxer,
     chunk: Vec<u8>,
     ended: bool,
 }
 
-impl TsReader {
-    pub(crate) fn new(file: File) -> Self {
+impl<R: Input> TsReader<R> {
+    pub(super) fn new(file: R) -> Self {
         Self { file, demuxer: Demuxer::new(), chunk: vec![0; CHUNK], ended: false }
     }
 }
 
-impl Units for TsReader {
+impl<R: Input> Units for TsReader<R> {
     fn next(&mut self) -> Result<Option<Unit>, ReadError> {
         loop {
             match self.demuxer.poll() {
                 Some(TsEvent::AccessUnit { data, pts, dts, complete, .. }) => {
                     return Ok(Some(Unit { data, pts, dts: dts.unwrap_or(pts), damaged: !complete }));
                 }
-                Some(TsEvent::Problem(problem)) => tracing::debug!("{problem}"),
+                // The frames that it spoils come as damaged ones, or not at all.
+                Some(TsEvent::Problem(_)) => {}
                 None if self.ended => return Ok(None),
                 None => {
                     let length = self.file.read(&mut self.chunk)?;

@@ -1,14 +1,14 @@
 //! Parameter sets before every key frame: receivers that join late need them, and cameras and files
 //! give them once.
 
-use framelock_common::h264::{Inspector, NalType, START_CODE, SpsInfo, nal_units};
+use super::{Inspector, NalType, START_CODE, SpsInfo, nal_units};
 
 /// Bytes of parameter sets kept at most; real ones take about a hundred.
 const LIMIT: usize = 64 << 10;
 
 /// The last parameter sets of a stream.
-#[derive(Default)]
-pub(crate) struct ParameterSets {
+#[derive(Clone, Debug, Default)]
+pub struct ParameterSets {
     inspector: Inspector,
     /// Annex B.
     last: Vec<u8>,
@@ -17,16 +17,16 @@ pub(crate) struct ParameterSets {
 
 /// An access unit that can be handed on.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Complete {
+pub struct Complete {
     /// Annex B.
-    pub(crate) data: Vec<u8>,
+    pub data: Vec<u8>,
     /// Whether it is an IDR frame.
-    pub(crate) key: bool,
+    pub key: bool,
 }
 
 impl ParameterSets {
     /// Learns parameter sets that come apart from any frame, in Annex B.
-    pub(crate) fn learn(&mut self, annex_b: &[u8]) {
+    pub fn learn(&mut self, annex_b: &[u8]) {
         self.last.clear();
         let is_set = |nal: &&[u8]| matches!(NalType::of(nal), Some(NalType::Sps | NalType::Pps));
         for nal in nal_units(annex_b).filter(is_set) {
@@ -38,7 +38,7 @@ impl ParameterSets {
     }
 
     /// `access_unit` in Annex B, with parameter sets if it is a key frame; `None` if no picture is in it.
-    pub(crate) fn complete(&mut self, mut access_unit: Vec<u8>) -> Option<Complete> {
+    pub fn complete(&mut self, mut access_unit: Vec<u8>) -> Option<Complete> {
         let info = self.inspector.inspect(&access_unit);
         if info.parameter_sets {
             self.learn(&access_unit);
@@ -57,7 +57,8 @@ impl ParameterSets {
     }
 
     /// What the stream's pictures are, once a key frame was seen.
-    pub(crate) const fn sps(&self) -> Option<SpsInfo> {
+    #[must_use]
+    pub const fn sps(&self) -> Option<SpsInfo> {
         self.sps
     }
 }

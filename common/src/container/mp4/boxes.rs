@@ -1,11 +1,10 @@
 //! Boxes: finding them in files and in each other, and parsing single ones.
 
-use std::fs::File;
-use std::io::{Cursor, Read, Seek, SeekFrom};
+use std::io::{Cursor, SeekFrom};
 
 use re_mp4::ReadBox;
 
-use super::ReadError;
+use super::super::{Input, ReadError};
 
 /// Bytes of a box's size and name.
 const HEADER: u64 = 8;
@@ -22,7 +21,7 @@ pub(super) struct BoxAt {
 
 impl BoxAt {
     /// The box at `at` of a file of `length` bytes; `None` at the end.
-    pub(super) fn read(file: &mut File, at: u64, length: u64) -> Result<Option<Self>, ReadError> {
+    pub(super) fn read(file: &mut impl Input, at: u64, length: u64) -> Result<Option<Self>, ReadError> {
         if at.saturating_add(HEADER) > length {
             return Ok(None);
         }
