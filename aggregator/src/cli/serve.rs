@@ -11,6 +11,7 @@ use super::writer::Writer;
 use super::{CliError, Rates};
 use crate::aggregator::{Aggregator, AggregatorError};
 use crate::config::{Output, Settings};
+use crate::deliver::ConsumerCounters;
 use crate::source::PortCounters;
 
 /// How often a reader that is gone is noticed while there is nothing to write.
@@ -148,6 +149,6 @@ fn log_status(aggregator: &Aggregator, rates: &mut Rates) {
         let PortCounters { malformed, unclaimed, forgotten } = strangers;
         tracing::info!(malformed, unclaimed, forgotten, "datagrams and streams of nobody's camera");
     }
-    let queue = aggregator.queue();
-    tracing::info!(packets = queue.pushed, dropped = queue.dropped, "packets");
+    let ConsumerCounters { offered, skipped, .. } = aggregator.counters();
+    tracing::info!(packets = offered, dropped = skipped, "packets");
 }

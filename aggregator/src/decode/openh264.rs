@@ -5,9 +5,8 @@ use framelock_common::h264::{FrameType, Inspector};
 use openh264::decoder::{DecodedYUV, Decoder as OpenH264};
 use openh264::formats::YUVSource;
 
-use super::picture::{Plane, picture};
 use super::{DecodeError, Decoder};
-use crate::deliver::Picture;
+use crate::deliver::{Chroma, Matrix, OwnPlanes, Picture, PictureFormat, Range};
 
 /// An openh264 decoder of one stream.
 pub(super) struct OpenH264Decoder {
@@ -48,13 +47,27 @@ impl Decoder for OpenH264Decoder {
     fn flush(&mut self, _out: &mut Vec<(i64, Picture)>) {}
 }
 
+/// A copy of the picture, which the library keeps only until its next.
 fn planar(yuv: &DecodedYUV<'_>) -> Option<Picture> {
     let (width, height) = yuv.dimensions();
-    let strides = yuv.strides();
-    let planes = [
-        Plane { data: yuv.y(), stride: strides.0 },
-        Plane { data: yuv.u(), stride: strides.1 },
-        Plane { data: yuv.v(), stride: strides.2 },
-    ];
-    picture(width, height, planes)
+    let (y, u, v) = yuv.strides();
+    let chroma = (width.div_ceil(2), height.div_ceil(2));
+    let mut samples = Vec::with_capacity(width * height + 2 * chroma.0 * chroma.1);
+    for (plane, stride, (width, height)) in
+        [(yuv.y(), y, (width, height)), (yuv.u(), u, chroma), (yuv.v(), v, chroma)]
+    {
+        for row in plane.chunks(stride.max(1)).take(height) {
+            samples.extend_from_slice(row.get(..width)?);
+        }
+    }
+    let format = PictureFormat {
+        width,
+        height,
+        chroma: Chroma::Yuv420,
+        depth: 8,
+        // The library does not tell what the stream says of its colours.
+        matrix: Matrix::Bt601,
+        range: Range::Limited,
+    };
+    Picture::new(format, Box::new(OwnPlanes::new(samples, (width, height), Some(chroma))))
 }

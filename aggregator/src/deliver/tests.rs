@@ -1,7 +1,9 @@
+use framelock_common::time::UtcEstimate;
+
 use super::*;
 
-fn frame(ns: i64) -> Arc<Frame> {
-    Arc::new(Frame {
+fn frame(ns: i64) -> Frame {
+    Frame::new(CodedFrame {
         time: UtcEstimate { utc: Utc::from_unix_nanos(ns), uncertainty: Span::from_micros(250) },
         time_source: TimeSource::SenderReport,
         codec: Codec::H264,
@@ -12,7 +14,6 @@ fn frame(ns: i64) -> Arc<Frame> {
         data: vec![0; 5312],
         arrival: HostTime::from_nanos(0),
         sequence: 0,
-        picture: OnceLock::new(),
     })
 }
 

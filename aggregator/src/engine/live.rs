@@ -13,11 +13,11 @@ use std::time::Duration;
 use framelock_common::time::{HostTime, Span};
 use tokio::sync::mpsc::Receiver;
 
-use super::{Engine, PortIndex};
+use super::{DecodeInput, Engine, PortIndex};
 use crate::aggregator::Shared;
 use crate::clock;
-use crate::decode::{self, DecodeError, DecodeWorker};
-use crate::deliver::{Decoded, Frame};
+use crate::decode::DecoderOptions;
+use crate::deliver::Demand;
 use crate::source::session::Sessions;
 use crate::source::socket::{Batch, SocketError, UdpPort};
 use crate::source::{Channel, Datagram, SourceSpec};
@@ -123,9 +123,13 @@ pub(crate) async fn run(
 ) {
     let mut batch = Batch::default();
     let mut sessions = Sessions::start(engine.sources().enumerate());
-    let mut workers = Workers { workers: Vec::new(), shared: shared.clone() };
+    let mut demand = Demand::default();
     let mut status_due = clock::now();
     loop {
+        if shared.hub.demand() != demand {
+            demand = shared.hub.demand();
+            apply(demand, &mut engine, &shared);
+        }
         let now = clock::now();
         let due = engine.poll_timeout().map_or(status_due, |due| due.min(status_due));
         tokio::select! {
@@ -133,6 +137,7 @@ pub(crate) async fn run(
             biased;
             () = shared.stopping() => break,
             Some(Command::KeyFrame(camera)) = commands.recv() => engine.request_key_frame(camera),
+            () = shared.hub.changed() => {}
             ready = sockets.readable() => {
                 if let Err(error) = ready {
                     tracing::debug!(%error, "waiting for datagrams");
@@ -151,12 +156,16 @@ pub(crate) async fn run(
             engine.handle_timeout(now, &clock::sandwich());
         }
         sockets.send(&mut engine, now);
-        while let Some((camera, frame)) = engine.poll_decode() {
-            workers.submit(camera, frame);
+        while let Some(input) = engine.poll_decode() {
+            match input {
+                DecodeInput::Frame(camera, frame) => shared.pool.submit(camera, frame),
+                DecodeInput::Flush(camera) => shared.pool.flush(camera),
+            }
         }
         while let Some(packet) = engine.poll_packet() {
-            shared.push(packet);
+            shared.hub.push(&packet, now);
         }
+        shared.renew_hold(now);
         if now >= status_due {
             status_due = now + STATUS_INTERVAL;
             shared.set_status(engine.status(now), engine.strangers());
@@ -172,36 +181,11 @@ async fn sleep(span: Span) {
     }
 }
 
-/// The decoding threads, by camera.
-struct Workers {
-    workers: Vec<Option<DecodeWorker>>,
-    shared: Arc<Shared>,
-}
-
-impl Workers {
-    fn submit(&mut self, camera: CameraIndex, frame: Arc<Frame>) {
-        let index = camera.get();
-        while self.workers.len() <= index {
-            let started = self.start(CameraIndex::new(self.workers.len()));
-            let worker = started.inspect_err(|error| tracing::error!(%error, "frames are not decoded")).ok();
-            self.workers.push(worker);
-        }
-        match &mut self.workers[index] {
-            Some(worker) => worker.submit(frame),
-            None => {
-                let _ = frame.picture.set(Decoded::Failed);
-            }
-        }
-    }
-
-    fn start(&self, camera: CameraIndex) -> Result<DecodeWorker, DecodeError> {
-        let shared = self.shared.clone();
-        let notify = Box::new(move |failed: bool| {
-            shared.decoded();
-            if failed {
-                shared.command(Command::KeyFrame(camera));
-            }
-        });
-        DecodeWorker::start(camera.get(), decode::open()?, notify)
+/// Consumers want something else now.
+fn apply(demand: Demand, engine: &mut Engine, shared: &Shared) {
+    shared.pool.set_options(DecoderOptions { motion_vectors: demand.motion_vectors });
+    engine.set_decoding(demand.pictures);
+    if !demand.pictures {
+        shared.pool.forget_all();
     }
 }

@@ -11,14 +11,13 @@ mod status;
 mod tests;
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 use framelock_common::time::HostTime;
 
 pub use status::{CameraStatus, LastFrame};
 
 use crate::config::{CameraConfig, Settings};
-use crate::deliver::{CameraName, Frame, Packet};
+use crate::deliver::{CameraName, Codec, Frame, Outcome, Packet};
 use crate::source::{
     Datagram, DownReason, PortCounters, PortEvent, Protocol, RtpPort, SessionEvent, SessionPort, SourceSpec,
     StreamOutput, Transmit, TsPort,
@@ -32,14 +31,25 @@ const MAX_DECODE: usize = 1_024;
 /// Which source of the settings a datagram belongs to: the n-th.
 pub type PortIndex = usize;
 
+/// Something for a camera's decoder.
+#[derive(Clone, Debug)]
+pub enum DecodeInput {
+    /// Its next good frame in decoding order.
+    Frame(CameraIndex, Frame),
+    /// Its source is down: what the decoder holds back is to come out.
+    Flush(CameraIndex),
+}
+
 /// See the module.
 #[derive(Debug)]
 pub struct Engine {
     ports: Vec<Port>,
     cameras: Vec<Camera>,
-    sync: Synchronizer<Arc<Frame>>,
+    sync: Synchronizer<Frame>,
     now: HostTime,
-    decode: Option<VecDeque<(CameraIndex, Arc<Frame>)>>,
+    /// Somebody wants pixels.
+    decoding: bool,
+    decode: VecDeque<DecodeInput>,
 }
 
 #[derive(Debug)]
@@ -78,7 +88,8 @@ impl Engine {
             cameras: Vec::new(),
             sync: Synchronizer::new(&settings.sync, Vec::new()),
             now: HostTime::from_nanos(0),
-            decode: settings.decode.then(VecDeque::new),
+            decoding: false,
+            decode: VecDeque::new(),
         };
         for (index, camera) in settings.cameras.iter().enumerate() {
             engine.add_port(index, camera, settings.max_cameras, seed);
@@ -183,9 +194,24 @@ impl Engine {
         })
     }
 
-    /// The next good frame in its camera's decoding order, where the settings ask for decoding.
-    pub fn poll_decode(&mut self) -> Option<(CameraIndex, Arc<Frame>)> {
-        self.decode.as_mut()?.pop_front()
+    /// Somebody wants pixels from now on, or nobody any more. Decoding begins with key frames: the senders are
+    /// asked for them.
+    pub fn set_decoding(&mut self, decoding: bool) {
+        self.decoding = decoding;
+        if decoding {
+            (0..self.cameras.len()).for_each(|camera| self.request_key_frame(CameraIndex::new(camera)));
+        } else {
+            for input in self.decode.drain(..) {
+                if let DecodeInput::Frame(_, frame) = input {
+                    frame.settle(Outcome::NotYet);
+                }
+            }
+        }
+    }
+
+    /// The next input of a decoder, where somebody wants pixels.
+    pub fn poll_decode(&mut self) -> Option<DecodeInput> {
+        self.decode.pop_front()
     }
 
     /// The next packet.
@@ -255,7 +281,11 @@ impl Engine {
                     tracing::info!(camera = %camera.name, %address, "receiving");
                 }
                 Some(PortEvent::Down(place, reason)) => {
-                    self.set_state(self.ports[port].cameras[place], SourceState::Broken, Some(reason));
+                    let camera = self.ports[port].cameras[place];
+                    if self.decoding && self.decode.len() < MAX_DECODE {
+                        self.decode.push_back(DecodeInput::Flush(CameraIndex::new(camera)));
+                    }
+                    self.set_state(camera, SourceState::Broken, Some(reason));
                 }
                 Some(PortEvent::Output(place, output)) => {
                     self.handle_output(self.ports[port].cameras[place], output, host);
@@ -267,13 +297,11 @@ impl Engine {
     fn handle_output(&mut self, camera: usize, output: StreamOutput, host: &HostClock) {
         let index = CameraIndex::new(camera);
         match output {
-            StreamOutput::Decode(frame) => {
-                if let Some(queue) = &mut self.decode
-                    && queue.len() < MAX_DECODE
-                {
-                    queue.push_back((index, frame));
-                }
-            }
+            // Decoded where and when it is taken.
+            StreamOutput::Decode(frame) if frame.codec == Codec::Jpeg => {}
+            StreamOutput::Decode(frame) if !self.decoding => frame.settle(Outcome::NotYet),
+            StreamOutput::Decode(frame) if self.decode.len() >= MAX_DECODE => frame.settle(Outcome::Skipped),
+            StreamOutput::Decode(frame) => self.decode.push_back(DecodeInput::Frame(index, frame)),
             StreamOutput::Frame(frame) => {
                 self.set_state(camera, SourceState::Live, None);
                 self.cameras[camera].last = Some(LastFrame::of(&frame, host));

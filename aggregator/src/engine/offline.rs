@@ -139,7 +139,6 @@ impl Replay {
     fn settle(&mut self, out: &mut impl Write) -> io::Result<()> {
         // What we would answer, nobody hears; it has to be taken for the timers to move on.
         while self.engine.poll_transmit(self.now).is_some() {}
-        while self.engine.poll_decode().is_some() {}
         while let Some(packet) = self.engine.poll_packet() {
             if self.done() {
                 return Ok(());

@@ -1,8 +1,6 @@
 //! Access units and images to frames: which are good, when they were captured, and in which order to hand
 //! them on. One pipeline per stream, whatever it travelled in.
 
-use std::sync::{Arc, OnceLock};
-
 use framelock_common::h264::{AccessUnitInfo, Inspector};
 use framelock_common::jpeg;
 use framelock_common::time::{HostTime, MediaTime, Utc};
@@ -11,7 +9,7 @@ use super::gate::{Gate, Verdict};
 use super::reorder::PresentationOrder;
 use super::session::Image;
 use super::unit::{AccessUnit, UnitEvent};
-use crate::deliver::{Codec, Frame, FrameType};
+use crate::deliver::{Codec, CodedFrame, Frame, FrameType};
 use crate::timestamp::{FrameTiming, HostClock, Mapper};
 
 /// The largest picture taken, in macroblocks: that of level 5.2, such as 4096x2304 (ITU-T H.264 table A-1).
@@ -22,9 +20,9 @@ pub(crate) const MAX_MACROBLOCKS: u32 = 36_864;
 #[derive(Clone, Debug)]
 pub enum StreamOutput {
     /// A good frame, in decoding order: for a decoder.
-    Decode(Arc<Frame>),
+    Decode(Frame),
     /// A good frame, in presentation order: for the synchronizer.
-    Frame(Arc<Frame>),
+    Frame(Frame),
     /// A frame that arrived damaged or cannot be decoded for want of an earlier one; its capture time.
     ReadError(Utc),
 }
@@ -63,10 +61,10 @@ pub(super) struct FramePipeline {
     inspector: Inspector,
     gate: Gate,
     mapper: Mapper,
-    order: PresentationOrder<Arc<Frame>>,
+    order: PresentationOrder<Frame>,
     reorder_declared: bool,
     stats: FrameStats,
-    released: Vec<(MediaTime, Arc<Frame>)>,
+    released: Vec<(MediaTime, Frame)>,
     refused_size: bool,
 }
 
@@ -136,7 +134,7 @@ impl FramePipeline {
                 self.stats.first.get_or_insert(unit.ended);
                 self.stats.last = Some(unit.ended);
                 let (presentation, decode) = (unit.presentation, unit.decode);
-                let frame = Arc::new(Frame {
+                let frame = Frame::new(CodedFrame {
                     time: stamped.time,
                     time_source: stamped.source,
                     codec: Codec::H264,
@@ -147,7 +145,6 @@ impl FramePipeline {
                     data: unit.data,
                     arrival: unit.ended,
                     sequence: *sink.number,
-                    picture: OnceLock::new(),
                 });
                 *sink.number += 1;
                 sink.out.push(StreamOutput::Decode(frame.clone()));
@@ -184,7 +181,7 @@ impl FramePipeline {
         self.stats.last = Some(image.ended);
         let mut data = image.data;
         data.truncate(info.length);
-        let frame = Arc::new(Frame {
+        let frame = Frame::new(CodedFrame {
             time: stamped.time,
             time_source: stamped.source,
             codec: Codec::Jpeg,
@@ -195,7 +192,6 @@ impl FramePipeline {
             data,
             arrival: image.ended,
             sequence: *sink.number,
-            picture: OnceLock::new(),
         });
         *sink.number += 1;
         sink.out.extend([StreamOutput::Decode(frame.clone()), StreamOutput::Frame(frame)]);
@@ -225,7 +221,7 @@ impl FramePipeline {
         &mut self,
         presentation: MediaTime,
         decode: Option<MediaTime>,
-        frame: Arc<Frame>,
+        frame: Frame,
         info: &AccessUnitInfo,
         out: &mut Vec<StreamOutput>,
     ) {
