@@ -21,7 +21,11 @@ mod still;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 fn frame(sequence: u64, key: bool, data: &[u8]) -> Frame {
-    Frame::new(CodedFrame {
+    Frame::new(coded(sequence, key, data))
+}
+
+fn coded(sequence: u64, key: bool, data: &[u8]) -> CodedFrame {
+    CodedFrame {
         time: UtcEstimate { utc: Utc::from_unix_nanos(0), uncertainty: Span::ZERO },
         time_source: TimeSource::Arrival,
         codec: Codec::H264,
@@ -32,7 +36,7 @@ fn frame(sequence: u64, key: bool, data: &[u8]) -> Frame {
         data: data.to_vec(),
         arrival: HostTime::from_nanos(0),
         sequence,
-    })
+    }
 }
 
 fn camera(index: usize) -> CameraIndex {

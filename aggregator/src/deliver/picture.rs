@@ -332,7 +332,8 @@ impl From<Matrix> for YuvStandardMatrix {
             Matrix::Bt601 => Self::Bt601,
             Matrix::Bt709 => Self::Bt709,
             Matrix::Bt2020 => Self::Bt2020,
-            Matrix::Smpte240m => Self::Smpte240,
+            // The library's own coefficients for SMPTE 240M are not those of its weights.
+            Matrix::Smpte240m => Self::Custom(0.212, 0.087),
             Matrix::Fcc => Self::Fcc,
         }
     }

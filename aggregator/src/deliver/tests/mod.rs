@@ -2,8 +2,16 @@ use framelock_common::time::UtcEstimate;
 
 use super::*;
 
+mod consumers;
+mod outlet;
+mod picture;
+
 fn frame(ns: i64) -> Frame {
-    Frame::new(CodedFrame {
+    Frame::new(coded(ns))
+}
+
+fn coded(ns: i64) -> CodedFrame {
+    CodedFrame {
         time: UtcEstimate { utc: Utc::from_unix_nanos(ns), uncertainty: Span::from_micros(250) },
         time_source: TimeSource::SenderReport,
         codec: Codec::H264,
@@ -14,7 +22,35 @@ fn frame(ns: i64) -> Frame {
         data: vec![0; 5312],
         arrival: HostTime::from_nanos(0),
         sequence: 0,
-    })
+    }
+}
+
+/// A decoded picture of one black pixel.
+fn tiny() -> Outcome {
+    let format = PictureFormat {
+        width: 1,
+        height: 1,
+        chroma: Chroma::Gray,
+        depth: 8,
+        matrix: Matrix::Bt601,
+        range: Range::Full,
+    };
+    let planes = OwnPlanes::new(vec![0], (1, 1), None);
+    Outcome::Picture(Picture::new(format, Box::new(planes)).expect("a whole picture"))
+}
+
+/// A packet of these frames, ready at `ready` ms.
+fn packet(number: u64, ready: i64, frames: &[Frame]) -> Packet {
+    let entry =
+        |frame: &Frame| Entry { camera: "a".into(), status: FrameStatus::Okay, frame: Some(frame.clone()) };
+    Packet {
+        number,
+        time: Utc::from_unix_nanos(0),
+        spread: Span::ZERO,
+        complete: true,
+        ready: HostTime::from_nanos(ready * 1_000_000),
+        entries: frames.iter().map(entry).collect(),
+    }
 }
 
 fn json(packet: &Packet, delivered: i64) -> String {
