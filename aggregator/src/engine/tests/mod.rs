@@ -3,6 +3,7 @@
 
 mod attacks;
 mod board;
+mod decoding;
 mod faults;
 mod many;
 mod picture;
