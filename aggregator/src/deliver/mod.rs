@@ -31,8 +31,10 @@ pub use frame::{Codec, CodedFrame, Frame, FrameType};
 pub(crate) use hub::{Demand, Hub};
 pub use json::{FrameInfo, PacketInfo, write_packet};
 pub use motion::MotionVector;
+pub(crate) use picture::OwnPlanes;
+#[cfg(any(feature = "ffmpeg", test))]
+pub(crate) use picture::Planes;
 pub use picture::{Chroma, Matrix, Picture, PictureError, PictureFormat, PixelFormat, Plane, Range};
-pub(crate) use picture::{OwnPlanes, Planes};
 pub use subscription::{ConsumerCounters, Pixels, Queue, Subscription};
 
 use crate::sync::{CameraIndex, FrameSet, SetStatus};

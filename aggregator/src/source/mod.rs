@@ -34,7 +34,6 @@ use std::ops::AddAssign;
 
 use framelock_common::time::{HostTime, Span};
 
-#[cfg(feature = "ffmpeg")]
 pub(crate) use pipeline::MAX_MACROBLOCKS;
 pub use pipeline::{FrameStats, StreamOutput};
 pub use rtp_port::RtpPort;
