@@ -8,7 +8,7 @@ use ffmpeg::frame::side_data;
 use ffmpeg::util::color;
 use ffmpeg::{Dictionary, Packet, decoder, frame};
 
-use super::{DecodeError, Decoder, DecoderOptions};
+use super::{DecodeError, Decoder, DecoderOptions, Output};
 use crate::deliver::{Chroma, Matrix, MotionVector, Picture, PictureFormat, Plane, Planes, Range};
 use crate::source::MAX_MACROBLOCKS;
 
@@ -41,31 +41,24 @@ impl FfmpegDecoder {
         Ok(Self { decoder, options })
     }
 
-    fn drain(&mut self, out: &mut Vec<(i64, Picture)>) {
+    fn drain(&mut self, out: &mut Vec<Output>) {
         loop {
             let mut frame = frame::Video::empty();
             if self.decoder.receive_frame(&mut frame).is_err() {
                 return;
             }
             let Some(number) = frame.pts() else { continue };
-            if !frame.is_corrupt()
-                && let Some(format) = format(&frame)
-                && let Some(picture) =
-                    Picture::new(format, Box::new(Decoded { frame, vectors: self.options.motion_vectors }))
-            {
-                out.push((number, picture));
-            }
+            let damaged = frame.is_corrupt() || framelock_avcodec::is_concealed(&frame);
+            let picture = format(&frame).filter(|_| !damaged).and_then(|format| {
+                Picture::new(format, Box::new(Decoded { frame, vectors: self.options.motion_vectors }))
+            });
+            out.push(Output { number, picture });
         }
     }
 }
 
 impl Decoder for FfmpegDecoder {
-    fn decode(
-        &mut self,
-        access_unit: &[u8],
-        number: i64,
-        out: &mut Vec<(i64, Picture)>,
-    ) -> Result<(), DecodeError> {
+    fn decode(&mut self, access_unit: &[u8], number: i64, out: &mut Vec<Output>) -> Result<(), DecodeError> {
         let mut packet = Packet::copy(access_unit);
         packet.set_pts(Some(number));
         let sent = self.decoder.send_packet(&packet);
@@ -73,7 +66,7 @@ impl Decoder for FfmpegDecoder {
         sent.map_err(|error| DecodeError::Data(error.to_string()))
     }
 
-    fn flush(&mut self, out: &mut Vec<(i64, Picture)>) {
+    fn flush(&mut self, out: &mut Vec<Output>) {
         if self.decoder.send_eof().is_ok() {
             self.drain(out);
         }

@@ -3,8 +3,8 @@
 
 use std::collections::VecDeque;
 
-use super::{DecodeError, Decoder, DecoderOptions};
-use crate::deliver::{Frame, Outcome, Picture};
+use super::{DecodeError, Decoder, DecoderOptions, Output};
+use crate::deliver::{Frame, Outcome};
 
 /// Frames whose picture is still inside the decoder; more than it can hold back (16) were lost in it.
 const MAX_PENDING: usize = 17;
@@ -27,7 +27,9 @@ pub(super) struct Lane {
     pending: VecDeque<Frame>,
     state: State,
     settled: Settled,
-    out: Vec<(i64, Picture)>,
+    out: Vec<Output>,
+    /// The first frame since the last key frame that came out damaged: those after it refer to it.
+    damaged: Option<i64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +53,7 @@ impl Lane {
             state: State::Joining,
             settled: Settled::default(),
             out: Vec::new(),
+            damaged: None,
         }
     }
 
@@ -73,7 +76,7 @@ impl Lane {
             }
             (State::Broken, _) | (State::Whole, None) => self.fail(frame),
             (State::Whole, Some((_, decoder))) => {
-                let number = i64::try_from(frame.sequence).unwrap_or(i64::MAX);
+                let number = number(frame);
                 self.pending.push_back(frame.clone());
                 if let Err(error) = decoder.decode(&frame.data, number, &mut self.out) {
                     tracing::debug!(%error, number, "frame not decoded");
@@ -130,16 +133,24 @@ impl Lane {
                 }
             };
         }
-        self.state = State::Whole;
+        (self.state, self.damaged) = (State::Whole, None);
     }
 
     /// Gives each picture to the frame it was made of.
     fn hand_out(&mut self) {
-        for (number, picture) in self.out.drain(..) {
-            let at = self.pending.iter().position(|frame| i64::try_from(frame.sequence) == Ok(number));
-            if let Some(frame) = at.and_then(|at| self.pending.remove(at)) {
-                frame.settle(Outcome::Picture(picture));
-                self.settled.decoded += 1;
+        for Output { number: of, picture } in std::mem::take(&mut self.out) {
+            let at = self.pending.iter().position(|frame| number(frame) == of);
+            let Some(frame) = at.and_then(|at| self.pending.remove(at)) else { continue };
+            match picture {
+                Some(picture) if self.damaged.is_none_or(|damaged| of < damaged) => {
+                    frame.settle(Outcome::Picture(picture));
+                    self.settled.decoded += 1;
+                }
+                _ => {
+                    self.damaged = Some(self.damaged.map_or(of, |damaged| damaged.min(of)));
+                    self.state = State::Broken;
+                    self.fail(&frame);
+                }
             }
         }
     }
@@ -154,6 +165,11 @@ impl Lane {
             self.fail(&frame);
         }
     }
+}
+
+/// The number under which a frame goes through the decoder.
+fn number(frame: &Frame) -> i64 {
+    i64::try_from(frame.sequence).unwrap_or(i64::MAX)
 }
 
 impl Drop for Lane {

@@ -52,20 +52,23 @@ pub struct DecoderOptions {
 
 /// An H.264 decoder of one stream.
 pub trait Decoder: Send {
-    /// Decodes one access unit (Annex B) numbered `number`, and appends the pictures that come out
-    /// now, each with the number of *its* access unit: with B-frames that is an earlier one.
+    /// Decodes one access unit (Annex B) numbered `number`, and appends what comes out now.
     ///
     /// # Errors
     /// When the access unit is refused. The decoder can be used on, from the next key frame.
-    fn decode(
-        &mut self,
-        access_unit: &[u8],
-        number: i64,
-        out: &mut Vec<(i64, Picture)>,
-    ) -> Result<(), DecodeError>;
+    fn decode(&mut self, access_unit: &[u8], number: i64, out: &mut Vec<Output>) -> Result<(), DecodeError>;
 
     /// Appends what is still held back; the stream ended or starts anew with a key frame.
-    fn flush(&mut self, out: &mut Vec<(i64, Picture)>);
+    fn flush(&mut self, out: &mut Vec<Output>);
+}
+
+/// Something that came out of a decoder.
+#[derive(Debug)]
+pub struct Output {
+    /// The number of *its* access unit: with B-frames that is an earlier one than the last put in.
+    pub number: i64,
+    /// The picture; `None` where it is not fit to be shown.
+    pub picture: Option<Picture>,
 }
 
 /// A decoder of pictures that are whole in themselves.

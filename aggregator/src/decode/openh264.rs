@@ -5,7 +5,7 @@ use framelock_common::h264::{FrameType, Inspector};
 use openh264::decoder::{DecodedYUV, Decoder as OpenH264};
 use openh264::formats::YUVSource;
 
-use super::{DecodeError, Decoder};
+use super::{DecodeError, Decoder, Output};
 use crate::deliver::{Chroma, Matrix, OwnPlanes, Picture, PictureFormat, Range};
 
 /// An openh264 decoder of one stream.
@@ -22,12 +22,7 @@ impl OpenH264Decoder {
 }
 
 impl Decoder for OpenH264Decoder {
-    fn decode(
-        &mut self,
-        access_unit: &[u8],
-        number: i64,
-        out: &mut Vec<(i64, Picture)>,
-    ) -> Result<(), DecodeError> {
+    fn decode(&mut self, access_unit: &[u8], number: i64, out: &mut Vec<Output>) -> Result<(), DecodeError> {
         if self.inspector.inspect(access_unit).frame_type == Some(FrameType::B) {
             return Err(DecodeError::Data(
                 "openh264 takes no B-frames; build with feature ffmpeg".to_owned(),
@@ -36,7 +31,7 @@ impl Decoder for OpenH264Decoder {
         // Without B-frames every access unit gives its picture at once.
         match self.decoder.decode(access_unit) {
             Ok(Some(yuv)) => {
-                out.extend(planar(&yuv).map(|picture| (number, picture)));
+                out.push(Output { number, picture: planar(&yuv) });
                 Ok(())
             }
             Ok(None) => Err(DecodeError::Data("no picture came out".to_owned())),
@@ -44,7 +39,7 @@ impl Decoder for OpenH264Decoder {
         }
     }
 
-    fn flush(&mut self, _out: &mut Vec<(i64, Picture)>) {}
+    fn flush(&mut self, _out: &mut Vec<Output>) {}
 }
 
 /// A copy of the picture, which the library keeps only until its next.

@@ -71,26 +71,27 @@ fn tiny() -> Picture {
     Picture::new(format, Box::new(OwnPlanes::new(vec![0], (1, 1), None))).expect("a whole picture")
 }
 
-/// Decoders that do as the data of a frame says: "bad" is refused, "held" comes out only when flushed, "panic"
-/// panics. The real ones do nothing of it on demand.
+/// Decoders that do as the data of a frame says: "bad" is refused, "spoilt" comes out damaged, "held" comes out
+/// only when flushed, "panic" panics. The real ones do nothing of it on demand.
 #[derive(Default)]
 struct Obedient {
     held: Vec<i64>,
 }
 
 impl Decoder for Obedient {
-    fn decode(&mut self, unit: &[u8], number: i64, out: &mut Vec<(i64, Picture)>) -> Result<(), DecodeError> {
+    fn decode(&mut self, unit: &[u8], number: i64, out: &mut Vec<Output>) -> Result<(), DecodeError> {
         match unit {
             b"bad" => return Err(DecodeError::Data("asked to".to_owned())),
             b"held" => self.held.push(number),
             b"panic" => panic!("asked to"),
-            _ => out.push((number, tiny())),
+            b"spoilt" => out.push(Output { number, picture: None }),
+            _ => out.push(Output { number, picture: Some(tiny()) }),
         }
         Ok(())
     }
 
-    fn flush(&mut self, out: &mut Vec<(i64, Picture)>) {
-        out.extend(self.held.drain(..).map(|number| (number, tiny())));
+    fn flush(&mut self, out: &mut Vec<Output>) {
+        out.extend(self.held.drain(..).map(|number| Output { number, picture: Some(tiny()) }));
     }
 }
 
@@ -123,6 +124,40 @@ fn after_a_failure_nothing_is_shown_until_a_key_frame() {
     let (frames, settled) = run_lane(&["!good", "bad", "good", "good", "!good", "good"]);
     assert_eq!(letters(&frames), "PFFFPP");
     assert_eq!(settled, Settled { decoded: 3, failed: 3, early: 0 });
+}
+
+#[test]
+fn what_refers_to_a_frame_that_came_out_damaged_is_not_shown_either() {
+    let (frames, settled) = run_lane(&["!good", "held", "spoilt", "good", "!good", "good"]);
+    assert_eq!(letters(&frames), "PPFFPP");
+    assert_eq!(settled, Settled { decoded: 4, failed: 2, early: 0 });
+    // One that was put in after the damaged frame and comes out with it.
+    let mut lane = Lane::new();
+    let frames: Vec<_> =
+        (0..3).map(|n| frame(n, n == 0, ["good", "held", "held"][n as usize].as_bytes())).collect();
+    let open = |_| -> Result<Box<dyn Decoder>, DecodeError> { Ok(Box::new(Spoiling::default())) };
+    frames.iter().for_each(|frame| {
+        lane.handle(frame, DecoderOptions::default(), &open);
+    });
+    lane.flush();
+    assert_eq!(letters(&frames), "PFF");
+}
+
+/// A decoder whose first held picture turns out to be damaged.
+#[derive(Default)]
+struct Spoiling(Obedient);
+
+impl Decoder for Spoiling {
+    fn decode(&mut self, unit: &[u8], number: i64, out: &mut Vec<Output>) -> Result<(), DecodeError> {
+        self.0.decode(unit, number, out)
+    }
+
+    fn flush(&mut self, out: &mut Vec<Output>) {
+        self.0.flush(out);
+        if let Some(first) = out.first_mut() {
+            first.picture = None;
+        }
+    }
 }
 
 #[test]
@@ -211,13 +246,13 @@ impl Decoders for Gated {
 struct GatedDecoder(Obedient, Arc<Mutex<Receiver<()>>>, Sender<Vec<u8>>);
 
 impl Decoder for GatedDecoder {
-    fn decode(&mut self, unit: &[u8], number: i64, out: &mut Vec<(i64, Picture)>) -> Result<(), DecodeError> {
+    fn decode(&mut self, unit: &[u8], number: i64, out: &mut Vec<Output>) -> Result<(), DecodeError> {
         let _nobody_listens = self.2.send(unit.to_vec());
         let _gone = self.1.lock().unwrap().recv();
         self.0.decode(unit, number, out)
     }
 
-    fn flush(&mut self, out: &mut Vec<(i64, Picture)>) {
+    fn flush(&mut self, out: &mut Vec<Output>) {
         self.0.flush(out);
     }
 }

@@ -226,3 +226,13 @@ fn ten_bits_come_as_they_are_and_are_not_converted() {
     let error = picture.to_bgr(&mut [0; 64 * 64 * 3]).unwrap_err().to_string();
     assert!(error.contains("10 bits"), "{error}");
 }
+
+#[test]
+fn a_picture_with_guessed_parts_is_never_shown_nor_what_refers_to_it() {
+    let ts = clip("testsrc2=s=320x240:r=25:d=1.2", &["-bf", "0", "-g", "15", "-pix_fmt", "yuv420p"]);
+    let (mut frames, _) = access_units(&ts);
+    let half = frames[3].data.len() / 2;
+    frames[3] = frame(3, false, &frames[3].data[..half]);
+    decode_all(&frames, DecoderOptions::default());
+    assert_eq!(letters(&frames), format!("PPP{}{}", "F".repeat(12), "P".repeat(15)));
+}
