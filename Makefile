@@ -31,6 +31,7 @@ test-rust:
 	@deploy/prerequisites.sh test
 	cargo build --workspace --locked --bins
 	cargo test --workspace --locked
+	cargo test -p framelock-aggregator --locked --no-default-features --features openh264 --lib decode
 
 lint: $(CARGO_DENY)
 	@deploy/prerequisites.sh build

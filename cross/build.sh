@@ -1,9 +1,10 @@
 #!/bin/sh
 # Cross-builds framelock-sender for a board with Debian's cross gcc.
 #
-#   cross/build.sh [TARGET] [PROFILE]
+#   cross/build.sh [TARGET] [PROFILE] [PACKAGE...]
 #     TARGET   armv7-unknown-linux-gnueabihf (default) or aarch64-unknown-linux-gnu
 #     PROFILE  board (default: small, what a board gets) or any other Cargo profile
+#     PACKAGE  other packages to build beside it
 #
 # Prints the binary's path, its size (the limit for armv7 is 5 MiB) and the glibc that it needs.
 #
@@ -14,6 +15,7 @@ cd "$(dirname "$0")/.."
 
 target=${1:-armv7-unknown-linux-gnueabihf}
 profile=${2:-board}
+if [ $# -gt 2 ]; then shift 2; else set --; fi
 size_limit=5242880
 
 fail() {
@@ -49,6 +51,9 @@ export "CMAKE_TOOLCHAIN_FILE_$target_env=$PWD/cross/toolchain.cmake"
 export FRAMELOCK_GNU_TRIPLE="$gnu_triple" FRAMELOCK_CMAKE_PROCESSOR="$cmake_processor"
 
 cargo build --quiet --locked --package framelock-sender --bin framelock-sender --target "$target" --profile "$profile"
+for package in "$@"; do
+    cargo build --quiet --locked --package "$package" --target "$target" --profile "$profile"
+done
 
 case "$profile" in
 dev) out=debug ;;

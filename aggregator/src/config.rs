@@ -78,17 +78,9 @@ pub enum Output {
 /// What is wrong with settings.
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
-    /// The file cannot be read.
-    #[error("{path}: {source}")]
-    Read {
-        /// The file.
-        path: String,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// The file is not what it should be.
+    /// The file cannot be read, or is not what it should be.
     #[error(transparent)]
-    Syntax(#[from] ConfigError),
+    File(#[from] ConfigError),
     /// Nothing to receive from.
     #[error(
         "no camera: add one with --camera NAME=SOURCE, for example --camera left=rtp://:5000, or in the configuration file"
@@ -184,10 +176,7 @@ impl Settings {
     /// # Errors
     /// When it cannot be read or is wrong; the error says where.
     pub fn read(path: &Path) -> Result<Self, SettingsError> {
-        let shown = || path.display().to_string();
-        let text =
-            std::fs::read_to_string(path).map_err(|source| SettingsError::Read { path: shown(), source })?;
-        Self::parse(&text, path)
+        Self::of(config::read(path)?)
     }
 
     /// Reads the `text` of the configuration file `path`.
@@ -195,7 +184,10 @@ impl Settings {
     /// # Errors
     /// When it is wrong; the error says where.
     pub fn parse(text: &str, path: &Path) -> Result<Self, SettingsError> {
-        let file: File = config::parse(text, path)?;
+        Self::of(config::parse(text, path)?)
+    }
+
+    fn of(file: File) -> Result<Self, SettingsError> {
         let mut settings = Self { decode: file.decode, output: file.output, ..Self::default() };
         if let Some(policy) = file.policy {
             settings.sync.policy = policy.parse()?;
@@ -287,7 +279,10 @@ impl Settings {
                 return Err(SettingsError::DuplicateName(name.clone()));
             }
             if let Some((protocol, address)) = camera.source.listens()
-                && before.iter().any(|other| other.source.listens() == Some((protocol, address)))
+                && before
+                    .iter()
+                    .filter_map(|other| other.source.listens())
+                    .any(|(other, at)| other == protocol && overlap(at, address))
             {
                 return Err(SettingsError::DuplicatePort { protocol, port: address.port() });
             }
@@ -300,6 +295,14 @@ impl Settings {
         let wait = self.sync.max_wait.unwrap_or(Span::ZERO);
         range(wait >= Span::ZERO && wait <= Span::from_secs(60), "max-wait", "0ms to 60s")
     }
+}
+
+/// Whether no two sockets can be bound to these.
+fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    let everywhere = one.ip().is_unspecified() || other.ip().is_unspecified();
+    // A multicast group is another one's to share.
+    let shared = one.ip().is_multicast() || other.ip().is_multicast();
+    one == other || one.port() == other.port() && everywhere && !shared
 }
 
 fn camera_name(name: &str) -> Result<CameraName, SettingsError> {
@@ -322,9 +325,33 @@ mod tests {
     }
 
     #[test]
-    fn the_shipped_example_is_valid() {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/aggregator.example.toml");
-        Settings::read(&path).unwrap().check().unwrap();
+    fn the_shipped_example_is_valid_and_shows_every_key() {
+        let text = include_str!("../../deploy/aggregator.example.toml");
+        parse(text).unwrap();
+        // Uncommenting its examples must give a valid configuration too.
+        let full: String =
+            text.lines().map(|line| format!("{}\n", line.strip_prefix("#: ").unwrap_or(line))).collect();
+        let settings = parse(&full).unwrap();
+        assert_eq!(settings.ntp.unwrap().local_stratum, Some(10));
+        for key in [
+            "policy",
+            "rate",
+            "max-wait",
+            "queue",
+            "decode",
+            "output",
+            "max-cameras",
+            "[ntp]",
+            "enabled",
+            "port",
+            "address",
+            "local-stratum",
+            "[[camera]]",
+            "name",
+            "source",
+        ] {
+            assert!(full.lines().any(|line| line.starts_with(key)), "{key} is not in the example");
+        }
     }
 
     #[test]
@@ -354,6 +381,10 @@ mod tests {
             (String::new(), "no camera"),
             (format!("{camera}{camera}"), "two cameras are called \"a\""),
             (format!("{camera}{}", camera.replace("\"a\"", "\"b\"")), "two cameras use UDP port 5000"),
+            (
+                format!("{camera}{}", camera.replace("\"a\"", "\"b\"").replace("//", "//127.0.0.1")),
+                "two cameras use UDP port 5000",
+            ),
             (format!("queue = 0\n{camera}"), "queue must be 1 to 100000"),
             (format!("max-cameras = 0\n{camera}"), "max-cameras must be"),
             (format!("max-wait = \"2h\"\n{camera}"), "max-wait must be"),

@@ -170,7 +170,7 @@ impl Port {
         let send = || self.state.try_send((&self.socket).into(), &transmit);
         if let Err(error) = self.socket.try_io(Interest::WRITABLE, send) {
             // A full buffer loses the answer, as the network might.
-            tracing::debug!(%to, %error, "NTP answer not sent");
+            tracing::trace!(%to, %error, "NTP answer not sent");
         }
     }
 }
@@ -248,7 +248,7 @@ fn answer_batch(port: &Port, host: &mut Host, storage: &mut [u8]) {
         Err(error) => {
             // ICMP errors of what we sent come back here; the socket works on.
             if error.kind() != io::ErrorKind::WouldBlock {
-                tracing::debug!(%error, "NTP socket");
+                tracing::trace!(%error, "NTP socket");
             }
             return;
         }
@@ -266,6 +266,6 @@ fn answer_batch(port: &Port, host: &mut Host, storage: &mut [u8]) {
 fn answer(port: &Port, host: &mut Host, meta: &RecvMeta, datagram: &[u8], received: HostTime) {
     match host.server.handle_request(datagram, meta.addr, received, clock::now()) {
         Ok(answer) => port.answer(meta.addr, meta.dst_ip, &answer),
-        Err(refusal) => tracing::debug!(from = %meta.addr, "no NTP answer: {refusal}"),
+        Err(refusal) => tracing::trace!(from = %meta.addr, "no NTP answer: {refusal}"),
     }
 }

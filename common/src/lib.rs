@@ -6,8 +6,10 @@
 //! simulated clock and network as on a board. State machines have one shape: `handle_*` takes
 //! input, `poll_*` gives output, `poll_timeout` says when to call again.
 //!
-//! Sockets, devices and clock reads live in the sender and the aggregator, in their I/O modules.
+//! Sockets, devices and clock reads live in the sender and the aggregator, in their I/O modules. Two modules
+//! serve the programs themselves and do write to stderr: [`cli`] and [`logging`].
 
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod container;

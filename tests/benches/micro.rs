@@ -184,7 +184,6 @@ fn board_sends(board: u16, phase: Span, units: &[(Vec<u8>, bool)], out: &mut Vec
     let config = StreamConfig {
         transport: Transport::RtpMpegts,
         cname: camera(usize::from(board)),
-        period: PERIOD,
         random: [u32::from(board) + 1, 7, 11],
     };
     let zero = BoardTime::from_nanos(0);
@@ -222,7 +221,8 @@ fn board_sends(board: u16, phase: Span, units: &[(Vec<u8>, bool)], out: &mut Vec
             dts: None,
             key: *key,
             kind: CaptureKind::Synthetic,
-            jitter: Span::ZERO,
+            uncertainty: Span::ZERO,
+            period: PERIOD,
         };
         stream.handle_frame(&frame, now);
         send(&mut stream, now);

@@ -9,13 +9,21 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use framelock_common::time::Utc;
 
 /// A running program. Killed when dropped, and by the kernel when the rig itself dies.
 pub(crate) struct Child {
     name: String,
     child: OsChild,
     stdin: Option<ChildStdin>,
-    lines: Receiver<String>,
+    lines: Receiver<Line>,
+}
+
+/// A line of a child's output.
+pub(crate) struct Line {
+    pub(crate) text: String,
+    /// The host's UTC when it was read.
+    pub(crate) at: Utc,
 }
 
 impl Child {
@@ -44,10 +52,11 @@ impl Child {
             let mut reader = BufReader::new(stdout);
             let mut raw = Vec::new();
             while matches!(reader.read_until(b'\n', &mut raw), Ok(n) if n > 0) {
-                let line = String::from_utf8_lossy(&raw).trim_end().to_owned();
+                let Ok(at) = utc_now() else { break };
+                let text = String::from_utf8_lossy(&raw).trim_end().to_owned();
                 raw.clear();
                 let seconds = now().saturating_duration_since(started).as_secs_f64();
-                if writeln!(out, "{seconds:9.3} {line}").is_err() || sender.send(line).is_err() {
+                if writeln!(out, "{seconds:9.3} {text}").is_err() || sender.send(Line { text, at }).is_err() {
                     break;
                 }
             }
@@ -55,16 +64,17 @@ impl Child {
         Ok(Self { name: name.to_owned(), child, stdin, lines })
     }
 
-    /// Writes a line to its stdin.
+    /// Writes a line to its stdin, all of it at once.
     pub(crate) fn write_line(&mut self, line: &str) -> Result<()> {
         let stdin = self.stdin.as_mut().with_context(|| format!("{} has no stdin", self.name))?;
-        writeln!(stdin, "{line}")
+        stdin
+            .write_all(format!("{line}\n").as_bytes())
             .and_then(|()| stdin.flush())
             .with_context(|| format!("{} takes no more input", self.name))
     }
 
     /// The next line of its output, `None` when none comes before `deadline`. An error when it has ended.
-    pub(crate) fn line(&self, deadline: Instant) -> Result<Option<String>> {
+    pub(crate) fn line(&self, deadline: Instant) -> Result<Option<Line>> {
         match self.lines.recv_timeout(deadline.saturating_duration_since(now())) {
             Ok(line) => Ok(Some(line)),
             Err(RecvTimeoutError::Timeout) => Ok(None),
@@ -95,6 +105,14 @@ impl Drop for Child {
 /// `timeout` from now.
 pub(crate) fn deadline(timeout: Duration) -> Instant {
     now() + timeout
+}
+
+/// The host's UTC, the truth of this test: `chronyd` serves it to the boards.
+#[expect(clippy::disallowed_methods, reason = "the rig compares the boards' time with the host's")]
+pub(crate) fn utc_now() -> Result<Utc> {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let now = now.context("the host's clock is before 1970")?;
+    Ok(Utc::from_unix_nanos(i64::try_from(now.as_nanos()).context("the host's clock is after 2262")?))
 }
 
 /// The rig's own clock: emulated boards take real time.

@@ -6,9 +6,10 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use serde_json::Value;
 
-use crate::child::{deadline, now};
+use crate::child::{deadline, now, utc_now};
 use crate::machine::Board;
-use crate::packets::{Aggregator, utc_now};
+use crate::packets::Aggregator;
+use crate::sender::stats;
 
 /// How long a fault may take to show in the sender's counters.
 const NOTICED: Duration = Duration::from_secs(90);
@@ -95,6 +96,8 @@ impl Fault {
         let without = self.wait_until_noticed(board, aggregator, before)?;
         if let Some(clear) = self.clear {
             board.expect(clear)?;
+            // A driver that was bound anew has forgotten it.
+            board.expect(board.camera_setup)?;
         }
         aggregator.recovered(utc_now()?)?;
         if let Some(proof) = self.proof {
@@ -160,15 +163,6 @@ impl fmt::Display for Recovery {
             write!(f, ", {} packets came without it meanwhile", self.without)?;
         }
         write!(f, ", whole again after {:.1} s", self.took.as_secs_f64())
-    }
-}
-
-/// The sender's statistics file; an error when the sender has ended.
-pub(crate) fn stats(board: &mut Board) -> Result<Value> {
-    let text = board.expect("[ ! -e /run/sender.status ] && cat /run/stats.json")?;
-    match serde_json::from_str(&text) {
-        Ok(stats) => Ok(stats),
-        Err(error) => bail!("{}: the sender's statistics are no JSON ({error}): {text}", board.name),
     }
 }
 

@@ -6,11 +6,13 @@ use anyhow::{Context, Result, ensure};
 use framelock_common::time::{Span, Utc};
 use framelock_tests::packets::Frame;
 
+use crate::machine::Machine;
 use crate::packets::Received;
+use crate::truth;
 
 /// A frame reaches the rig at most this long after its capture. Emulation is slow: the aim of a real board
 /// is below 0.1 s. A board whose clock was not corrected would be minutes off.
-pub(crate) const LATEST: Span = Span::from_secs(10);
+const LATEST: Span = Span::from_secs(10);
 
 /// What good packets looked like.
 pub(crate) struct Figures {
@@ -29,7 +31,7 @@ struct Camera {
 
 impl Figures {
     /// Checks times, their sources and the spread of full packets from `cameras` of period `period`.
-    pub(crate) fn of(packets: &[Received], cameras: &[&'static str], period: Span) -> Result<Self> {
+    pub(crate) fn of(packets: &[Received], cameras: &[Machine], period: Span) -> Result<Self> {
         let mut spreads = Vec::new();
         for received in packets {
             spreads.push(received.packet.spread_ns.context("a packet with frames has a spread")?);
@@ -37,19 +39,21 @@ impl Figures {
         let spread = median(spreads)?;
         // Two free-running cameras are at most half a period apart; emulation delays single frames.
         ensure!(spread <= period, "the median spread is {spread}, more than the period of {period}");
-        let cameras = cameras.iter().map(|name| Camera::of(name, packets, period)).collect::<Result<_>>()?;
+        let cameras =
+            cameras.iter().map(|camera| Camera::of(camera, packets, period)).collect::<Result<_>>()?;
         Ok(Self { packets: packets.len(), spread, cameras })
     }
 }
 
 impl Camera {
-    fn of(name: &'static str, packets: &[Received], period: Span) -> Result<Self> {
+    fn of(machine: &Machine, packets: &[Received], period: Span) -> Result<Self> {
+        let (name, ahead) = (machine.name, period.mul_div(machine.stamped_ahead, 100));
         let (mut uncertainties, mut latencies, mut sources) = (Vec::new(), Vec::new(), Vec::new());
         for Received { packet, at } in packets {
             let frame = packet.frames.iter().find(|frame| frame.camera == name);
             let frame = frame.with_context(|| format!("{name} is missing in packet {}", packet.packet))?;
             let (uncertainty, latency, source) =
-                check(frame, *at, period).with_context(|| format!("packet {}, {name}", packet.packet))?;
+                check(frame, *at, ahead).with_context(|| format!("packet {}, {name}", packet.packet))?;
             uncertainties.push(uncertainty);
             latencies.push(latency);
             if !sources.contains(&source) {
@@ -60,8 +64,9 @@ impl Camera {
     }
 }
 
-/// The time of a frame that was read `at`: from the board's clock, and right.
-fn check(frame: &Frame, at: Utc, period: Span) -> Result<(i64, i64, String)> {
+/// The time of a frame that was read `at`: from the board's clock, and right. Its driver hands it out up to `ahead`
+/// before the instant that it stamps it with.
+fn check(frame: &Frame, at: Utc, ahead: Span) -> Result<(i64, i64, String)> {
     let time = frame.time_ns.context("no time")?;
     let uncertainty = frame.uncertainty_ns.context("no uncertainty")?;
     let source = frame.time_source.clone().context("no time source")?;
@@ -70,12 +75,11 @@ fn check(frame: &Frame, at: Utc, period: Span) -> Result<(i64, i64, String)> {
         "the time is from `{source}`, not from the board's clock"
     );
     ensure!(uncertainty > 0, "it claims to know its time exactly");
-    // Captured before it was read here, give or take what the board itself admits; and not long before. vivid
-    // hands a frame out up to a period before the end that it stamps it with.
+    // Captured before it was read here, by clocks that are right within the limit, and not long before. The bound
+    // that came with it is no excuse: the aggregator widens it where a time contradicts the arrival.
     let latency = at - Utc::from_unix_nanos(time);
     ensure!(
-        latency >= Span::from_nanos(-uncertainty) - period
-            && latency <= LATEST + Span::from_nanos(uncertainty),
+        latency >= -(ahead + truth::LIMIT) && latency <= LATEST,
         "captured {latency} before it arrived, give or take {}: the clock is wrong",
         Span::from_nanos(uncertainty)
     );

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use framelock_common::time::{Span, Utc};
 
-use crate::child::{Child, deadline};
+use crate::child::{Child, deadline, utc_now};
 
 /// How long a board may take to boot on a machine that is busy with other work.
 const BOOT: Duration = Duration::from_secs(240);
@@ -25,6 +25,9 @@ pub(crate) struct Machine {
     pub(crate) clock_error_seconds: i64,
     /// Shell command that sets the camera up.
     camera_setup: &'static str,
+    /// What part of a period frames are stamped after they are handed out, in per cent: vivid counts the end of a
+    /// frame as 90 % of a period after the instant at which it makes the picture.
+    pub(crate) stamped_ahead: i64,
 }
 
 /// The two boards of the test. Both have Cortex-A7 cores, as the Orange Pi Zero has.
@@ -37,6 +40,7 @@ pub(crate) const MACHINES: [Machine; 2] = [
         dtb: Some("orangepi-pc.dtb"),
         clock_error_seconds: -95,
         camera_setup: "v4l2-ctl -c timestamp_source=0",
+        stamped_ahead: 90,
     },
     Machine {
         name: "virt",
@@ -57,6 +61,7 @@ pub(crate) const MACHINES: [Machine; 2] = [
         dtb: None,
         clock_error_seconds: 3_671,
         camera_setup: "v4l2-ctl -c timestamp_source=1",
+        stamped_ahead: 0,
     },
 ];
 
@@ -99,6 +104,7 @@ impl Board {
     pub(crate) fn wait_ready(&self) -> Result<()> {
         let limit = deadline(BOOT);
         while let Some(line) = self.console.line(limit)? {
+            let line = line.text;
             if line.ends_with("board: ready") {
                 return Ok(());
             }
@@ -118,6 +124,7 @@ impl Board {
         let limit = deadline(COMMAND);
         let mut text = String::new();
         while let Some(line) = self.console.line(limit)? {
+            let line = line.text;
             if let Some(status) = line.strip_prefix(&end) {
                 let status = status.parse().with_context(|| format!("{}: no status: {line}", self.name))?;
                 return Ok(Output { text, status });
@@ -137,6 +144,40 @@ impl Board {
             bail!("{}: `{command}` ended with {}: {}", self.name, output.status, output.text.trim_end());
         }
         Ok(output.text)
+    }
+
+    /// Asks the board's `CLOCK_MONOTONIC` so often: the host's UTC before the question, what the board answered,
+    /// in ns, and the host's UTC when that was there.
+    pub(crate) fn ask_clock(&mut self, questions: usize) -> Result<Vec<(Utc, i64, Utc)>> {
+        let id = self.next_id;
+        self.next_id += 1;
+        // Until it ends, the shell does not read the console.
+        self.console.write_line(&format!("{id} board-clock < /dev/console > /dev/console"))?;
+        let limit = deadline(COMMAND);
+        let mut answers = Vec::new();
+        for _ in 0..questions {
+            let asked = utc_now()?;
+            // With the line's end eight characters, at which the UART interrupts without waiting for more.
+            self.console.write_line("clock ?")?;
+            loop {
+                let Some(line) = self.console.line(limit)? else {
+                    bail!("{}: its clock did not answer within {} s", self.name, COMMAND.as_secs())
+                };
+                if let Some(mono) = line.text.strip_prefix('~') {
+                    let mono =
+                        mono.parse().with_context(|| format!("{}: no time: {}", self.name, line.text))?;
+                    answers.push((asked, mono, line.at));
+                    break;
+                }
+            }
+        }
+        self.console.write_line("end")?;
+        while let Some(line) = self.console.line(limit)? {
+            if line.text.starts_with(&format!("@{id}= ")) {
+                return Ok(answers);
+            }
+        }
+        bail!("{}: board-clock did not end", self.name)
     }
 
     /// The board's own idea of UTC, in whole seconds.

@@ -16,6 +16,7 @@ mod machine;
 mod packets;
 mod phase;
 mod sender;
+mod truth;
 mod usb;
 
 use std::path::{Path, PathBuf};
@@ -24,11 +25,13 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, ensure};
 use framelock_common::time::Span;
 
+use child::utc_now;
 use chrony::Chrony;
 use faults::FAULTS;
 use figures::Figures;
 use machine::{Board, MACHINES};
-use packets::{Aggregator, utc_now};
+use packets::Aggregator;
+use truth::{Agreement, Offset, Truth};
 
 /// Full packets that the boards must deliver before anything is broken.
 const PACKETS: usize = 100;
@@ -59,11 +62,14 @@ fn run(dir: &Path, with_phase: bool) -> Result<()> {
     let chrony = Chrony::start(dir, &user)?;
     let mut aggregator = Aggregator::start(dir, MACHINES.iter().map(|machine| machine.name).collect())?;
     let mut boards = boot(dir)?;
+    let mut clocks = Vec::new();
     for board in &mut boards {
+        clocks.push(Offset::of(board)?);
+        truth::watch_frames(board)?;
         sender::start(board, aggregator.port, chrony.port, FPS, "")?;
     }
     let setup = phase::Setup { media_port: aggregator.port, ntp_port: chrony.port, fps: FPS };
-    let result = measure(&mut boards, &mut aggregator, &setup, with_phase);
+    let result = measure(&mut boards, &mut aggregator, &clocks, &setup, with_phase, dir);
     for board in &mut boards {
         if let Err(error) = sender::save_logs(board, dir) {
             complain(&format!("board-test: the log of {} is lost: {error:#}", board.name));
@@ -100,13 +106,19 @@ fn boot(dir: &Path) -> Result<Vec<Board>> {
 fn measure(
     boards: &mut [Board],
     aggregator: &mut Aggregator,
+    clocks: &[Offset],
     setup: &phase::Setup,
     with_phase: bool,
+    dir: &Path,
 ) -> Result<()> {
+    sender::wait_for_clocks(boards, truth::LIMIT)?;
+    aggregator.skip_waiting();
+    aggregator.recovered(utc_now()?)?;
     let full = aggregator.full_packets(PACKETS)?;
-    let cameras = MACHINES.each_ref().map(|machine| machine.name);
     let period = Span::from_nanos(1_000_000_000 / FPS);
-    say(&Figures::of(&full, &cameras, period)?.to_string());
+    say(&Figures::of(&full, &MACHINES, period)?.to_string());
+    let truths = boards.iter_mut().zip(clocks).map(|(board, clock)| Truth::of(board, *clock));
+    say(&Agreement::of(&full, &truths.collect::<Result<Vec<_>>>()?, dir)?.to_string());
     for fault in &FAULTS {
         for board in boards.iter_mut() {
             let recovery =
@@ -116,7 +128,7 @@ fn measure(
     }
     // Whatever happened, the clocks are right and the sender is the one that was started.
     let full = aggregator.recovered(utc_now()?)?;
-    say(&Figures::of(&full, &cameras, period)?.to_string());
+    say(&Figures::of(&full, &MACHINES, period)?.to_string());
     if with_phase {
         say(&phase::compare(boards, aggregator, setup)?);
     }

@@ -40,8 +40,9 @@ impl Aggregator {
     /// The next packet, `None` when none comes in time.
     pub(crate) fn next(&mut self, timeout: Duration) -> Result<Option<Received>> {
         let Some(line) = self.child.line(deadline(timeout))? else { return Ok(None) };
-        let packet = serde_json::from_str(&line).with_context(|| format!("not a packet: {line}"))?;
-        Ok(Some(Received { packet, at: utc_now()? }))
+        let packet =
+            serde_json::from_str(&line.text).with_context(|| format!("not a packet: {}", line.text))?;
+        Ok(Some(Received { packet, at: line.at }))
     }
 
     /// Has every board's frame.
@@ -113,12 +114,4 @@ fn by_arrival(packet: &Packet) -> bool {
 
 fn has_frame(packet: &Packet, camera: &str) -> bool {
     packet.frames.iter().any(|frame| frame.camera == camera && frame.status == "okay")
-}
-
-/// The host's UTC, the truth of this test: `chronyd` serves it to the boards.
-#[expect(clippy::disallowed_methods, reason = "the rig compares the boards' time with the host's")]
-pub(crate) fn utc_now() -> Result<Utc> {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    let now = now.context("the host's clock is before 1970")?;
-    Ok(Utc::from_unix_nanos(i64::try_from(now.as_nanos()).context("the host's clock is after 2262")?))
 }

@@ -6,11 +6,10 @@ use anyhow::{Context, Result, bail, ensure};
 use framelock_common::time::Span;
 use serde_json::Value;
 
-use crate::child::{deadline, now};
-use crate::faults::stats;
+use crate::child::{deadline, now, utc_now};
 use crate::machine::Board;
-use crate::packets::{Aggregator, Received, utc_now};
-use crate::sender;
+use crate::packets::{Aggregator, Received};
+use crate::sender::{self, stats};
 
 /// Full packets that are measured, before and after.
 const PACKETS: usize = 100;

@@ -1,8 +1,8 @@
 #!/bin/bash
 # Puts together what an emulated board boots: Debian's ARM kernel with its vivid camera driver, busybox,
-# v4l2-ctl and the C library, and the cross-built sender.
+# v4l2-ctl and the C library, and the cross-built sender and clock helper.
 #
-#   tests/board/prepare.sh SENDER      ->  target/board-test/{vmlinuz,orangepi-pc.dtb,initramfs}
+#   tests/board/prepare.sh SENDER CLOCK   ->  target/board-test/{vmlinuz,orangepi-pc.dtb,initramfs}
 #
 # The packages come from Debian's armhf archive through apt with lists of its own: no root, and the machine's
 # own architectures stay as they are. They are kept in target/board-cache, and later runs need no network;
@@ -13,6 +13,7 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 sender=$1
+clock=$2
 cache=$PWD/target/board-cache
 out=$PWD/target/board-test
 here=tests/board
@@ -89,11 +90,12 @@ fi
 cp -L "$cache"/root/boot/vmlinuz-* "$out/vmlinuz"
 cp "$cache"/root/usr/lib/linux-image-*/sun8i-h3-orangepi-pc.dtb "$out/orangepi-pc.dtb"
 
-# The kernel unpacks one archive after the other: the sender goes into a second one.
+# The kernel unpacks one archive after the other: our programs go into a second one.
 overlay=$out/overlay
 rm -rf "$overlay"
 mkdir -p "$overlay/bin"
 install -m 755 "$here/init" "$overlay/init"
 install -m 755 "$here/plug" "$overlay/bin/plug"
 install -m 755 "$sender" "$overlay/bin/framelock-sender"
+install -m 755 "$clock" "$overlay/bin/board-clock"
 (cd "$overlay" && find . | cpio --quiet -o -H newc -R 0:0 | gzip -1) | cat "$cache/base.cpio.gz" - > "$out/initramfs"

@@ -12,8 +12,8 @@ cd "$(dirname "$0")/../.."
 profile=board # what real boards get
 target=armv7-unknown-linux-gnueabihf
 
-cross/build.sh "$target" "$profile"
-tests/board/prepare.sh "target/$target/$profile/framelock-sender"
+cross/build.sh "$target" "$profile" framelock-board-clock
+tests/board/prepare.sh "target/$target/$profile/framelock-sender" "target/$target/$profile/board-clock"
 cargo build --quiet --locked --package framelock-aggregator --bin framelock-aggregator
 cargo build --quiet --locked --package framelock-tests --bin board-test
 USER=$(id -un) target/debug/board-test "$PWD/target/board-test" "$@"

@@ -1,13 +1,20 @@
 //! The sender on a board: started, stopped, its log fetched.
 
 use std::path::Path;
+use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
+use framelock_common::time::Span;
+use serde_json::Value;
 
+use crate::child::{deadline, now};
 use crate::machine::Board;
 
 /// The host as the boards see it through QEMU's user network.
 pub(crate) const HOST: &str = "10.0.2.2";
+
+/// How long boards may take to know UTC well.
+const CLOCK: Duration = Duration::from_secs(120);
 
 /// Starts the sender on vivid's camera, named like the board, with `args` beside the usual ones.
 pub(crate) fn start(board: &mut Board, media_port: u16, ntp_port: u16, fps: i64, args: &str) -> Result<()> {
@@ -23,13 +30,47 @@ pub(crate) fn start(board: &mut Board, media_port: u16, ntp_port: u16, fps: i64,
 /// Starts the sender once with `settings`; nothing restarts it when it fails. One at a time.
 pub(crate) fn launch(board: &mut Board, settings: &str) -> Result<()> {
     let command = format!(
-        "rm -f /run/sender.status; \
+        "rm -f /run/sender.status /run/stats.json; \
          (sh -c 'echo $$ > /run/sender.pid; RUST_LOG=info,framelock_sender::phase=debug \
          exec framelock-sender run {settings} --stats /run/stats.json' \
          >> /run/sender.log 2>&1; echo $? > /run/sender.status) &"
     );
     board.expect(&command)?;
     Ok(())
+}
+
+/// Waits until every board says that it knows UTC within `bound`.
+pub(crate) fn wait_for_clocks(boards: &mut [Board], bound: Span) -> Result<()> {
+    let limit = deadline(CLOCK);
+    for board in boards {
+        loop {
+            let stats = stats(board)?;
+            if stats["clock_uncertainty_ns"].as_i64().is_some_and(|known| known <= bound.as_nanos()) {
+                break;
+            }
+            ensure!(
+                now() < limit,
+                "{} does not know UTC within {bound} after {CLOCK:?}: {stats}",
+                board.name
+            );
+            // The file is written every second.
+            board.expect("usleep 300000")?;
+        }
+    }
+    Ok(())
+}
+
+/// The sender's statistics file; an error when the sender has ended.
+pub(crate) fn stats(board: &mut Board) -> Result<Value> {
+    // It comes with the first report, a second after the start.
+    let written = "tries=0; until [ -e /run/stats.json ]; do tries=$((tries+1)); \
+                   [ $tries -lt 100 ] || exit 1; usleep 100000; done";
+    board.expect(written)?;
+    let text = board.expect("[ ! -e /run/sender.status ] && cat /run/stats.json")?;
+    match serde_json::from_str(&text) {
+        Ok(stats) => Ok(stats),
+        Err(error) => bail!("{}: the sender's statistics are no JSON ({error}): {text}", board.name),
+    }
 }
 
 /// Ends the sender as a service manager would, checks that it ends well, and returns its peak resident

@@ -12,6 +12,7 @@ pub struct Packet {
     pub packet: u64,
     pub time_ns: Option<i64>,
     pub spread_ns: Option<i64>,
+    pub spread_bound_ns: Option<i64>,
     pub complete: bool,
     pub frames: Vec<Frame>,
 }

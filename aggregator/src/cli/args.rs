@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use framelock_common::cli::LogOptions;
 use framelock_common::config::parse_duration;
-use framelock_common::logging::LogFormat;
 use framelock_common::time::Span;
 
 use super::serve::Options;
@@ -19,9 +19,8 @@ use crate::sync::{Policy, Rate, SyncConfig};
 #[derive(Debug, Parser)]
 #[command(name = "framelock-aggregator", version)]
 pub(super) struct Cli {
-    /// How log lines on stderr look: text or json. Which ones there are is chosen by RUST_LOG
-    #[arg(long, global = true, value_name = "FORMAT")]
-    pub(super) log_format: Option<LogFormat>,
+    #[command(flatten)]
+    pub(super) log: LogOptions,
     #[command(subcommand)]
     pub(super) command: Command,
 }
@@ -229,6 +228,8 @@ fn read_max_wait(text: &str) -> Result<Span, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use super::*;
 
     fn parse(args: &str) -> Cli {
@@ -285,6 +286,55 @@ mod tests {
         let settings = args.settings().unwrap();
         assert_eq!(settings.cameras[0].name.as_ref().unwrap().as_str(), "a=b");
         assert_eq!(settings.cameras[1].source.to_string(), "udp://:6000");
+    }
+
+    #[test]
+    fn flags_override_the_file_and_leave_the_rest_of_it() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        let text = "policy = \"last-before\"\nrate = \"fastest\"\nmax-wait = \"5ms\"\nqueue = 7\nmax-cameras = 3\n\
+                    [ntp]\nport = 4000\nlocal-stratum = 9\n[[camera]]\nname = \"a\"\nsource = \"rtp://:5000\"\n";
+        file.write_all(text.as_bytes()).unwrap();
+        let settle = |flags: &str| {
+            let path = file.path().display();
+            let Command::Packets(args) = parse(&format!("x packets --config {path} {flags}")).command else {
+                panic!("packets")
+            };
+            let settings = args.settings().unwrap();
+            let Settings { sync, cameras, ntp, queue, max_cameras, decode, .. } = settings;
+            let cameras: Vec<_> = cameras.iter().map(|camera| camera.source.to_string()).collect();
+            let ntp = ntp.map(|ntp| (ntp.listen.port(), ntp.local_stratum));
+            assert_eq!(queue, 7, "there is no flag for it");
+            (sync.policy, sync.rate.to_string(), sync.max_wait, max_cameras, decode, cameras, ntp)
+        };
+        let cameras = |sources: &[&str]| sources.iter().map(|&source| source.to_owned()).collect::<Vec<_>>();
+        let (five, nine) = (Span::from_millis(5), Span::from_millis(9));
+        assert_eq!(
+            settle(""),
+            (
+                Policy::LastBefore,
+                "fastest".to_owned(),
+                Some(five),
+                3,
+                false,
+                cameras(&["rtp://:5000"]),
+                Some((4_000, Some(9)))
+            )
+        );
+        let flags = "--policy exact:5ms --rate 10 --max-wait 9 --max-cameras 4 --decode --ntp 4001 \
+                     --ntp-local-stratum 8 --camera b=rtp://:6000 --camera c=udp://:6002";
+        assert_eq!(
+            settle(flags),
+            (
+                Policy::Exact(five),
+                "10".to_owned(),
+                Some(nine),
+                4,
+                true,
+                cameras(&["rtp://:6000", "udp://:6002"]),
+                Some((4_001, Some(8)))
+            )
+        );
+        assert_eq!(settle("--no-ntp").6, None);
     }
 
     #[test]

@@ -1,5 +1,4 @@
-//! The command line: what is asked for, and exit codes (0 done, 1 failed while running, 2 wrong
-//! arguments or configuration). Packets go to standard output, everything else to standard error.
+//! The command line: what is asked for, and what comes of it. Packets go to standard output, everything else to standard error.
 
 mod args;
 mod rates;
@@ -11,7 +10,7 @@ use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::Parser;
+use framelock_common::cli::{self, FAILED, WRONG_INPUT};
 use framelock_common::logging::{self, LoggingError};
 use tracing_subscriber::filter::LevelFilter;
 
@@ -24,6 +23,9 @@ use crate::replay::ReplayError;
 use args::{Cli, Command};
 pub(crate) use rates::{CameraRates, Rates};
 pub(crate) use serve::Interrupt;
+pub(crate) use writer::Writer;
+
+const PROGRAM: &str = "framelock-aggregator";
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -62,30 +64,33 @@ pub enum CliError {
     /// The demonstration failed.
     #[error(transparent)]
     Demo(#[from] DemoError),
-    /// Standard output or the runtime failed.
-    #[error("{0}")]
-    Io(#[from] std::io::Error),
+    /// Standard output cannot be written to.
+    #[error("cannot write to standard output: {0}")]
+    Output(#[source] std::io::Error),
+    /// The system gives no threads, timers or signals.
+    #[error("cannot set up threads, timers and signals: {0}")]
+    System(#[source] std::io::Error),
 }
 
 impl CliError {
-    /// 2 where the user asked for something that cannot be, else 1.
+    /// Whether the user asked for something that cannot be, or it went wrong later.
     fn exit_code(&self) -> u8 {
         match self {
             Self::Settings(_)
             | Self::Logging(_)
             | Self::Usage(_)
-            | Self::Aggregator(AggregatorError::Settings(_)) => 2,
-            _ => 1,
+            | Self::Aggregator(AggregatorError::Settings(_)) => WRONG_INPUT,
+            _ => FAILED,
         }
     }
 
     /// Whether the reader of our output is gone, which is no failure.
     fn is_closed_pipe(&self) -> bool {
         let source = match self {
-            Self::Io(error)
+            Self::Output(error)
             | Self::Replay(ReplayError::Write(error))
             | Self::Pcap { source: OfflineError::Write(error), .. }
-            | Self::Demo(DemoError::Io(error)) => error,
+            | Self::Demo(DemoError::Output(error)) => error,
             _ => return false,
         };
         source.kind() == std::io::ErrorKind::BrokenPipe
@@ -95,22 +100,14 @@ impl CliError {
 /// Runs the program with the process's arguments.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match cli::parse::<Cli>(PROGRAM) {
         Ok(cli) => cli,
-        Err(error) => {
-            // Help and version are no errors.
-            let code = if error.use_stderr() { 2 } else { 0 };
-            let _closed = error.print();
-            return ExitCode::from(code);
-        }
+        Err(code) => return code,
     };
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if error.is_closed_pipe() => ExitCode::SUCCESS,
-        Err(error) => {
-            let _closed = writeln!(std::io::stderr(), "framelock-aggregator: {error}");
-            ExitCode::from(error.exit_code())
-        }
+        Err(error) => cli::complain(PROGRAM, &error, error.exit_code()),
     }
 }
 
@@ -118,7 +115,7 @@ fn run(cli: Cli) -> Result<(), CliError> {
     // The demonstration draws on the terminal, where lines of other origin would tear its table.
     let draws = matches!(cli.command, Command::Demo(_)) && std::io::stdout().is_terminal();
     let level = if draws { LevelFilter::WARN } else { LevelFilter::INFO };
-    logging::init_with_default(cli.log_format.unwrap_or_default(), level)?;
+    logging::init_with_default(cli.log.log_format.unwrap_or_default(), level)?;
     match cli.command {
         Command::Packets(args) => {
             let options = args.options();
@@ -140,6 +137,5 @@ fn validate(file: &Path) -> Result<(), CliError> {
     settings.check().map_err(|error| CliError::Usage(format!("{}: {error}", file.display())))?;
     let count = settings.cameras.len();
     let plural = if count == 1 { "" } else { "s" };
-    writeln!(std::io::stdout(), "{}: valid, {count} source{plural}", file.display())?;
-    Ok(())
+    writeln!(std::io::stdout(), "{}: valid, {count} source{plural}", file.display()).map_err(CliError::Output)
 }

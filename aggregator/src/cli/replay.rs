@@ -19,9 +19,8 @@ pub(super) fn replay(args: &ReplayArgs) -> Result<(), CliError> {
         let file = File::open(path).map_err(|source| CliError::Open { path: shown(), source })?;
         let result = replay_pcap(BufReader::new(file), &settings, args.count, &mut out);
         // What came before a damaged place is worth having.
-        out.flush()?;
+        out.flush().map_err(CliError::Output)?;
         result.map_err(|source| CliError::Pcap { path: shown(), source })?;
     }
-    out.flush()?;
-    Ok(())
+    out.flush().map_err(CliError::Output)
 }

@@ -1,23 +1,22 @@
 //! `packets` and `run`: a live aggregator until it is told to end.
 
-use std::io;
+use std::io::{self, StdoutLock};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::writer::Writer;
 use super::{CliError, Rates};
 use crate::aggregator::{Aggregator, AggregatorError};
+use crate::clock;
 use crate::config::{Output, Settings};
-use crate::deliver::ConsumerCounters;
+use crate::deliver::{ConsumerCounters, Packet};
 use crate::source::PortCounters;
 
 /// How often a reader that is gone is noticed while there is nothing to write.
 const PIPE_CHECK: Duration = Duration::from_millis(500);
-/// How long the packet that is being written may take once we are told to end.
-const LAST_LINE: Duration = Duration::from_millis(500);
 /// How often `run` logs what every camera does.
 const STATUS_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -67,10 +66,11 @@ pub(super) fn run(settings: &Settings) -> Result<(), CliError> {
 }
 
 fn serve(settings: &Settings, options: &Options) -> Result<(), CliError> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(CliError::System)?;
     runtime.block_on(async {
         // Before the first sign of life: whoever sees it may signal at once.
-        let interrupt = Interrupt::new()?;
+        let interrupt = Interrupt::new().map_err(CliError::System)?;
         let mut aggregator = Aggregator::start(settings)?;
         follow(&mut aggregator, interrupt, options).await
     })
@@ -87,7 +87,7 @@ async fn follow(
     status.tick().await;
     let end = sleep(options.duration.unwrap_or(Duration::MAX / 4));
     tokio::pin!(end);
-    let writer = if options.write { Some(Writer::start()?) } else { None };
+    let writer = options.write.then(|| Writer::start(write_line)).transpose().map_err(CliError::System)?;
     let (mut rates, mut taken, mut interrupted) = (Rates::default(), 0, false);
     while options.count.is_none_or(|count| taken < count) {
         tokio::select! {
@@ -99,19 +99,23 @@ async fn follow(
             more = pass_on(aggregator, writer.as_ref()) => if more? { taken += 1 } else { break },
         }
     }
-    let Some(writer) = writer else { return Ok(()) };
-    let patience = if interrupted { LAST_LINE } else { Duration::MAX / 4 };
-    tokio::select! {
-        biased;
-        () = interrupt.wait() => Ok(()),
-        // Nobody takes the last line: then it is not to be had.
-        written = timeout(patience, writer.end()) => Ok(written.unwrap_or(Ok(()))?),
+    match writer {
+        Some(writer) => writer.end(None, &mut interrupt, interrupted).await.map_err(CliError::Output),
+        None => Ok(()),
     }
+}
+
+/// Writes a packet as delivered now.
+fn write_line(packet: &Packet, out: &mut StdoutLock<'_>) -> io::Result<()> {
+    packet.write_json(clock::sandwich().utc_at(clock::now()).utc, out)
 }
 
 /// Takes the next packet, once there is room to write it; `false` when writing has failed. Can be cancelled:
 /// no packet is lost.
-async fn pass_on(aggregator: &mut Aggregator, writer: Option<&Writer>) -> Result<bool, AggregatorError> {
+async fn pass_on(
+    aggregator: &mut Aggregator,
+    writer: Option<&Writer<Packet>>,
+) -> Result<bool, AggregatorError> {
     let Some(writer) = writer else { return aggregator.next_async().await.map(|_| true) };
     let Some(room) = writer.room().await else { return Ok(false) };
     room.send(aggregator.next_async().await?);
@@ -133,7 +137,7 @@ fn log_status(aggregator: &Aggregator, rates: &mut Rates) {
         let last = camera.last;
         tracing::info!(
             camera = %camera.name,
-            state = ?camera.state,
+            state = camera.state.as_str(),
             fps = format_args!("{:.1}", rate.fps),
             kbit_s = format_args!("{:.0}", rate.bitrate / 1e3),
             lost = camera.stream.lost,

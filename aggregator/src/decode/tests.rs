@@ -14,6 +14,8 @@ use crate::deliver::{
 use crate::sync::CameraIndex;
 
 #[cfg(feature = "ffmpeg")]
+mod ffmpeg;
+#[cfg(any(feature = "ffmpeg", feature = "openh264"))]
 mod real;
 mod still;
 

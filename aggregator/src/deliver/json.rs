@@ -16,6 +16,9 @@ pub struct PacketInfo {
     pub time: Utc,
     /// Latest minus earliest capture time.
     pub spread: Span,
+    /// What `spread` is at most (see [`Packet::spread_bound`](super::Packet::spread_bound)), where the capture
+    /// times have bounds.
+    pub spread_bound: Option<Span>,
     /// Whether every camera has a frame in it.
     pub complete: bool,
 }
@@ -63,6 +66,7 @@ struct PacketLine<'a> {
     packet: u64,
     time_ns: i64,
     spread_ns: i64,
+    spread_bound_ns: Option<i64>,
     complete: bool,
     frames: Vec<EntryLine<'a>>,
 }
@@ -123,6 +127,7 @@ pub fn write_packet<'a>(
         packet: packet.number,
         time_ns: packet.time.as_unix_nanos(),
         spread_ns: packet.spread.as_nanos(),
+        spread_bound_ns: packet.spread_bound.map(Span::as_nanos),
         complete: packet.complete,
         frames,
     };

@@ -23,7 +23,7 @@ mod subscription;
 use std::fmt;
 use std::sync::Arc;
 
-use framelock_common::time::{HostTime, Span, Utc};
+use framelock_common::time::{HostTime, Span, Utc, UtcEstimate};
 
 pub use consumer::{Consumer, ConsumerError};
 pub(crate) use frame::Outcome;
@@ -37,7 +37,7 @@ pub(crate) use picture::Planes;
 pub use picture::{Chroma, Matrix, Picture, PictureError, PictureFormat, PixelFormat, Plane, Range};
 pub use subscription::{ConsumerCounters, Pixels, Queue, Subscription};
 
-use crate::sync::{CameraIndex, FrameSet, SetStatus};
+use crate::sync::{CameraIndex, FrameSet, SetStatus, median};
 
 /// The name of a camera. Names are data: they are shown and compared, never used as paths.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -168,6 +168,11 @@ pub struct Packet {
     pub time: Utc,
     /// Latest minus earliest capture time.
     pub spread: Span,
+    /// What `spread` is at most, however wrong the capture times are within their bounds: the largest, over
+    /// any two frames, of their distance and both their uncertainties. Where no frame between the first and
+    /// the last is known less well than they are, that is `spread` and the uncertainties of both ends. Zero
+    /// with fewer than two frames.
+    pub spread_bound: Span,
     /// Whether every entry is [`FrameStatus::Okay`].
     pub complete: bool,
     /// When the set was put together here.
@@ -181,7 +186,7 @@ impl Packet {
     #[must_use]
     pub fn from_set(set: FrameSet<Frame>, mut name: impl FnMut(CameraIndex) -> CameraName) -> Self {
         let FrameSet { number, time, spread, complete, ready, entries, .. } = set;
-        let entries = entries
+        let entries: Vec<_> = entries
             .into_iter()
             .map(|entry| Entry {
                 camera: name(entry.camera),
@@ -189,7 +194,22 @@ impl Packet {
                 frame: entry.frame.map(|frame| frame.payload),
             })
             .collect();
-        Self { number, time, spread, complete, ready, entries }
+        let spread_bound = spread_bound(&times(&entries));
+        Self { number, time, spread, spread_bound, complete, ready, entries }
+    }
+
+    /// Tells anew what follows from the frames that there are: some are no longer.
+    fn renew(&mut self) {
+        self.complete = self.entries.iter().all(|entry| entry.status == FrameStatus::Okay);
+        let times = times(&self.entries);
+        let mut instants: Vec<Utc> = times.iter().map(|time| time.utc).collect();
+        instants.sort_unstable();
+        self.time = median(&instants).unwrap_or(self.time);
+        self.spread = match instants[..] {
+            [first, .., last] => last - first,
+            _ => Span::ZERO,
+        };
+        self.spread_bound = spread_bound(&times);
     }
 
     /// The packet for a consumer that wants no pixels.
@@ -206,14 +226,36 @@ impl Packet {
     /// # Errors
     /// Whatever `out` fails with.
     pub fn write_json(&self, delivered: Utc, out: &mut impl std::io::Write) -> std::io::Result<()> {
-        let info =
-            PacketInfo { number: self.number, time: self.time, spread: self.spread, complete: self.complete };
+        let info = PacketInfo {
+            number: self.number,
+            time: self.time,
+            spread: self.spread,
+            spread_bound: Some(self.spread_bound),
+            complete: self.complete,
+        };
         let entries = self.entries.iter().map(|entry| {
             let frame = entry.frame.as_ref().map(|frame| FrameInfo::of(frame, delivered));
             (entry.camera.as_str(), entry.status, frame)
         });
         write_packet(&info, entries, out)
     }
+}
+
+/// The capture times of the frames that there are.
+fn times(entries: &[Entry]) -> Vec<UtcEstimate> {
+    entries.iter().filter_map(|entry| Some(entry.frame.as_ref()?.time)).collect()
+}
+
+/// See [`Packet::spread_bound`].
+fn spread_bound(times: &[UtcEstimate]) -> Span {
+    let earliest = |(n, time): (usize, &UtcEstimate)| (time.utc - time.uncertainty, n);
+    let mut starts: Vec<_> = times.iter().enumerate().map(earliest).collect();
+    starts.sort_unstable();
+    let [(first, its), (second, _), ..] = starts[..] else { return Span::ZERO };
+    // A frame is not apart from itself, however little is known of its time.
+    let others = |n: usize| if n == its { second } else { first };
+    let apart = |(n, time): (usize, &UtcEstimate)| time.utc + time.uncertainty - others(n);
+    times.iter().enumerate().map(apart).max().unwrap_or(Span::ZERO)
 }
 
 #[cfg(test)]

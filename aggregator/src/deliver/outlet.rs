@@ -113,6 +113,7 @@ impl Outlet {
 
     /// Says of every frame what came of decoding it.
     fn with_outcomes(&self, mut packet: Packet) -> Packet {
+        let mut lacking = false;
         for entry in &mut packet.entries {
             let Some(frame) = &entry.frame else { continue };
             let status = match frame.outcome() {
@@ -123,10 +124,11 @@ impl Outlet {
                 Some(Outcome::NotYet) => FrameStatus::Starting,
             };
             (entry.status, entry.frame) = (status, None);
-            packet.complete = false;
+            lacking = true;
         }
-        let times = || packet.entries.iter().filter_map(|entry| Some(entry.frame.as_ref()?.time.utc));
-        packet.spread = times().max().zip(times().min()).map_or(Span::ZERO, |(last, first)| last - first);
+        if lacking {
+            packet.renew();
+        }
         packet
     }
 

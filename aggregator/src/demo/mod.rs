@@ -11,17 +11,18 @@ use std::io::{self, IsTerminal, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::aggregator::{Aggregator, AggregatorError};
-use crate::cli::{Interrupt, Rates};
+use crate::cli::{Interrupt, Rates, Writer};
 use crate::clock;
 use crate::config::Settings;
 use crate::deliver::Packet;
 use crate::ntp::{NtpService, NtpServiceError, NtpSettings};
 
 use senders::Senders;
-use table::Table;
+use table::{Table, View};
 use truth::Truth;
 
 /// How often the table or the line of figures is renewed.
@@ -79,9 +80,12 @@ pub enum DemoError {
     /// A bound did not hold.
     #[error("{0} capture times lie outside their bound; please report this with the table above")]
     OutsideBound(u64),
-    /// Standard output or the runtime failed.
-    #[error("{0}")]
-    Io(#[from] io::Error),
+    /// Standard output cannot be written to.
+    #[error("cannot write to standard output: {0}")]
+    Output(#[source] io::Error),
+    /// The system gives no threads, timers or signals, or does not tell of the senders' processes.
+    #[error("cannot set up threads, timers and processes: {0}")]
+    System(#[from] io::Error),
 }
 
 /// Runs the demonstration.
@@ -101,57 +105,85 @@ pub fn run(config: &DemoConfig) -> Result<(), DemoError> {
     let listen = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
     let ntp = NtpService::start(&NtpSettings { listen, local_stratum: Some(10), optional: false })?;
     let names = cameras.iter().map(|camera| camera.name.clone()).collect();
-    let mut truth = Truth::new(names, clock::now());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         // Before the senders: they must be ended whenever a signal comes.
         let interrupt = Interrupt::new()?;
-        let mut aggregator = Aggregator::start(&settings)?;
-        let mut senders = Senders::start(&cameras, ntp.address())?;
-        follow(config, interrupt, &mut aggregator, &mut senders, &mut truth).await
-    })?;
-    truth.report(&mut io::stdout().lock())?;
-    match (truth.complete_packets(), truth.outside()) {
-        (0, _) => Err(DemoError::Nothing(config.cameras)),
-        (_, 0) => Ok(()),
-        (_, outside) => Err(DemoError::OutsideBound(outside)),
-    }
+        let aggregator = Aggregator::start(&settings)?;
+        let demo = Demo {
+            interrupt,
+            senders: Senders::start(&cameras, ntp.address())?,
+            aggregator,
+            truth: Truth::new(names, clock::now()),
+            table: Table::new(io::stdout().is_terminal()),
+            rates: Rates::default(),
+            writer: Writer::start(|text: &Vec<u8>, out| out.write_all(text))?,
+        };
+        demo.run(config).await
+    })
 }
 
-async fn follow(
-    config: &DemoConfig,
-    mut interrupt: Interrupt,
-    aggregator: &mut Aggregator,
-    senders: &mut Senders,
-    truth: &mut Truth,
-) -> Result<(), DemoError> {
-    let terminal = io::stdout().is_terminal();
-    let mut refresh = interval(if terminal { REFRESH } else { REFRESH_PLAIN });
-    refresh.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    refresh.tick().await;
-    let end = sleep(config.duration.unwrap_or(Duration::MAX / 4));
-    tokio::pin!(end);
-    let (mut table, mut rates) = (Table::new(terminal), Rates::default());
-    loop {
-        tokio::select! {
-            biased;
-            () = interrupt.wait() => return Ok(()),
-            () = &mut end => return Ok(()),
-            _ = refresh.tick() => {
-                senders.check()?;
-                let status = aggregator.status();
-                let rates = rates.look(&status);
-                let mut out = io::stdout().lock();
-                table.show(&status, &rates, truth, &mut out)?;
-                out.flush()?;
-            }
-            packet = aggregator.next_async() => note(&packet?, &mut table, truth),
+/// What runs.
+struct Demo {
+    interrupt: Interrupt,
+    senders: Senders,
+    aggregator: Aggregator,
+    truth: Truth,
+    table: Table,
+    rates: Rates,
+    writer: Writer<Vec<u8>>,
+}
+
+impl Demo {
+    async fn run(mut self, config: &DemoConfig) -> Result<(), DemoError> {
+        let interrupted = self.follow(config).await?;
+        let Self { mut interrupt, mut senders, aggregator, mut truth, writer, .. } = self;
+        senders.stop();
+        drop(aggregator);
+        let mut report = Vec::new();
+        truth.report(&mut report)?;
+        writer.end(Some(report), &mut interrupt, interrupted).await.map_err(DemoError::Output)?;
+        match (truth.complete_packets(), truth.outside()) {
+            (0, _) => Err(DemoError::Nothing(config.cameras)),
+            (_, 0) => Ok(()),
+            (_, outside) => Err(DemoError::OutsideBound(outside)),
         }
     }
-}
 
-fn note(packet: &Packet, table: &mut Table, truth: &mut Truth) {
-    let delivered = clock::sandwich().utc_at(clock::now()).utc;
-    table.note(packet, delivered);
-    truth.note(packet, clock::now());
+    /// Shows what happens until the time is over, or nobody looks any more; true if it was interrupted.
+    async fn follow(&mut self, config: &DemoConfig) -> Result<bool, DemoError> {
+        let mut refresh = interval(if self.table.is_drawn() { REFRESH } else { REFRESH_PLAIN });
+        refresh.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        refresh.tick().await;
+        let end = sleep(config.duration.unwrap_or(Duration::MAX / 4));
+        tokio::pin!(end);
+        loop {
+            tokio::select! {
+                biased;
+                () = self.interrupt.wait() => return Ok(true),
+                () = &mut end => return Ok(false),
+                _ = refresh.tick() => if !self.show()? { return Ok(false) },
+                packet = self.aggregator.next_async() => self.note(&packet?),
+            }
+        }
+    }
+
+    fn note(&mut self, packet: &Packet) {
+        self.table.note(packet, clock::sandwich().utc_at(clock::now()).utc);
+        self.truth.note(packet, clock::now());
+    }
+
+    /// Renews the table, unless the last one is still not written; false when nobody can see it any more.
+    fn show(&mut self) -> Result<bool, DemoError> {
+        self.senders.check()?;
+        let room = match self.writer.room_now() {
+            Ok(room) => room,
+            Err(TrySendError::Full(())) => return Ok(true),
+            Err(TrySendError::Closed(())) => return Ok(false),
+        };
+        let cameras = self.aggregator.status();
+        let rates = self.rates.look(&cameras);
+        room.send(self.table.show(&View { cameras: &cameras, rates: &rates, truth: &self.truth })?);
+        Ok(true)
+    }
 }

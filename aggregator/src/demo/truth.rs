@@ -20,6 +20,8 @@ pub(super) struct Truth {
     packets: u64,
     complete: u64,
     spreads: Vec<Span>,
+    /// The bounds on them.
+    spread_bounds: Vec<Span>,
     start: HostTime,
     /// From the start to the first packet in which every frame's time comes from its board's clock.
     synchronized_after: Option<Span>,
@@ -40,7 +42,15 @@ struct Camera {
 impl Truth {
     pub(super) fn new(names: Vec<String>, start: HostTime) -> Self {
         let cameras = names.into_iter().map(|name| Camera { name, ..Camera::default() }).collect();
-        Self { cameras, packets: 0, complete: 0, spreads: Vec::new(), start, synchronized_after: None }
+        Self {
+            cameras,
+            packets: 0,
+            complete: 0,
+            spreads: Vec::new(),
+            spread_bounds: Vec::new(),
+            start,
+            synchronized_after: None,
+        }
     }
 
     /// Frames whose reported time was further from the truth than its bound says.
@@ -67,6 +77,7 @@ impl Truth {
         }
         if packet.complete {
             keep(&mut self.spreads, packet.spread, self.complete);
+            keep(&mut self.spread_bounds, packet.spread_bound, self.complete);
             self.complete += 1;
         }
         for (camera, entry) in self.cameras.iter_mut().zip(&packet.entries) {
@@ -80,8 +91,11 @@ impl Truth {
     pub(super) fn report(&mut self, out: &mut impl Write) -> io::Result<()> {
         writeln!(out)?;
         writeln!(out, "{} packets, {} of them with every camera", self.packets, self.complete)?;
-        if let Some((p50, p99, max)) = percentiles(&mut self.spreads) {
-            writeln!(out, "spread of complete packets: median {p50}, p99 {p99}, max {max}")?;
+        let lists = [("spread", &mut self.spreads), ("bound on the spread", &mut self.spread_bounds)];
+        for (what, list) in lists {
+            if let Some((p50, p99, max)) = percentiles(list) {
+                writeln!(out, "{what} of complete packets: median {p50}, p99 {p99}, max {max}")?;
+            }
         }
         match self.synchronized_after {
             Some(after) => writeln!(out, "every camera synchronized {after} after the start")?,

@@ -94,7 +94,7 @@ impl Sockets {
                     Ok(_) => {}
                     Err(error) => {
                         // ICMP errors of what we sent come back here; the socket works on.
-                        tracing::debug!(address = %port.address(), %error, "receive");
+                        tracing::trace!(address = %port.address(), %error, "receive");
                         break;
                     }
                 }
@@ -108,7 +108,7 @@ impl Sockets {
             if let Some((_, _, port)) = port
                 && let Err(error) = port.send(transmit.to, &transmit.datagram)
             {
-                tracing::debug!(to = %transmit.to, %error, "RTCP not sent");
+                tracing::trace!(to = %transmit.to, %error, "RTCP not sent");
             }
         }
     }
@@ -158,7 +158,10 @@ pub(crate) async fn run(
         sockets.send(&mut engine, now);
         while let Some(input) = engine.poll_decode() {
             match input {
-                DecodeInput::Frame(camera, frame) => shared.pool.submit(camera, frame),
+                DecodeInput::Frame(camera, frame) => {
+                    let _in_stream = engine.span(camera).entered();
+                    shared.pool.submit(camera, frame);
+                }
                 DecodeInput::Flush(camera) => shared.pool.flush(camera),
             }
         }

@@ -6,15 +6,18 @@
 
 pub mod live;
 pub mod offline;
+mod said;
 mod status;
 #[cfg(test)]
 mod tests;
 
 use std::collections::VecDeque;
 
-use framelock_common::time::HostTime;
+use framelock_common::time::{HostTime, Span};
 
 pub use status::{CameraStatus, LastFrame};
+
+use said::Said;
 
 use crate::config::{CameraConfig, Settings};
 use crate::deliver::{CameraName, Codec, Frame, Outcome, Packet};
@@ -50,6 +53,10 @@ pub struct Engine {
     /// Somebody wants pixels.
     decoding: bool,
     decode: VecDeque<DecodeInput>,
+    /// The camera on whose frames packets are anchored.
+    reference: Said<Option<usize>>,
+    /// Something may have to be said of the synchronizer.
+    unsaid: bool,
 }
 
 #[derive(Debug)]
@@ -77,6 +84,12 @@ struct Camera {
     /// Why it is broken.
     reason: Option<DownReason>,
     last: Option<LastFrame>,
+    /// What the log says of its stream is said in here.
+    span: tracing::Span,
+    /// Whether packets do not wait for it.
+    late: Said<bool>,
+    /// How many jumps its capture times have made, and how far the last was.
+    steps: Said<(u64, Span)>,
 }
 
 impl Engine {
@@ -90,6 +103,8 @@ impl Engine {
             now: HostTime::from_nanos(0),
             decoding: false,
             decode: VecDeque::new(),
+            reference: Said::default(),
+            unsaid: false,
         };
         for (index, camera) in settings.cameras.iter().enumerate() {
             engine.add_port(index, camera, settings.max_cameras, seed);
@@ -116,6 +131,12 @@ impl Engine {
     fn add_camera(&mut self, port: PortIndex, name: CameraName) {
         let place = self.ports[port].cameras.len();
         self.ports[port].cameras.push(self.cameras.len());
+        let span = tracing::info_span!("stream", camera = %name);
+        match &mut self.ports[port].kind {
+            Kind::Rtp(rtp) => rtp.set_span(place, span.clone()),
+            Kind::Ts(ts) => ts.set_span(span.clone()),
+            Kind::Session(_) => {}
+        }
         self.cameras.push(Camera {
             name,
             port,
@@ -123,6 +144,9 @@ impl Engine {
             state: SourceState::Starting,
             reason: None,
             last: None,
+            span,
+            late: Said::default(),
+            steps: Said::default(),
         });
         let index = self.sync.add_camera(SyncCamera::default());
         debug_assert_eq!(index.get() + 1, self.cameras.len());
@@ -229,6 +253,12 @@ impl Engine {
         }
     }
 
+    /// What the log says of a camera's stream belongs in here.
+    #[must_use]
+    pub fn span(&self, camera: CameraIndex) -> tracing::Span {
+        self.cameras.get(camera.get()).map_or_else(tracing::Span::none, |camera| camera.span.clone())
+    }
+
     /// What was thrown away because it belongs to no camera.
     #[must_use]
     pub fn strangers(&self) -> PortCounters {
@@ -273,12 +303,13 @@ impl Engine {
                 None => return,
                 Some(PortEvent::Camera(name)) => {
                     let name = self.unique(name);
-                    tracing::info!(camera = %name, source = %self.ports[port].spec, "a new sender is a camera now");
                     self.add_camera(port, name);
+                    let _in_stream = self.cameras.last().map(|camera| camera.span.enter());
+                    tracing::info!(source = %self.ports[port].spec, "a new sender is a camera now");
                 }
                 Some(PortEvent::Taken(place, address)) => {
-                    let camera = &self.cameras[self.ports[port].cameras[place]];
-                    tracing::info!(camera = %camera.name, %address, "receiving");
+                    let _in_stream = self.cameras[self.ports[port].cameras[place]].span.enter();
+                    tracing::info!(%address, "receiving");
                 }
                 Some(PortEvent::Down(place, reason)) => {
                     let camera = self.ports[port].cameras[place];
@@ -320,15 +351,12 @@ impl Engine {
         if known.state == state && (known.reason == reason || reason.is_none()) {
             return;
         }
+        let _in_stream = known.span.clone().entered();
         match &reason {
-            Some(DownReason::Goodbye) => tracing::info!(camera = %known.name, "the sender said goodbye"),
-            Some(DownReason::Silent) => {
-                tracing::warn!(camera = %known.name, "nothing arrives any more; still listening");
-            }
-            Some(DownReason::Failed(why)) => {
-                tracing::warn!(camera = %known.name, "down, trying again: {why}")
-            }
-            None => tracing::info!(camera = %known.name, "live"),
+            Some(DownReason::Goodbye) => tracing::info!("the sender said goodbye"),
+            Some(DownReason::Silent) => tracing::warn!("nothing arrives any more; still listening"),
+            Some(DownReason::Failed(why)) => tracing::warn!("down, trying again: {why}"),
+            None => tracing::info!("live"),
         }
         known.reason = reason;
         if std::mem::replace(&mut known.state, state) == state {
@@ -349,19 +377,41 @@ impl Engine {
 
     fn log_sync_events(&mut self) {
         while let Some(event) = self.sync.poll_event() {
-            let name = |index: CameraIndex| &self.cameras[index.get()].name;
+            self.unsaid = true;
             match event {
                 SyncEvent::ClockStep { camera, by } => {
-                    tracing::warn!(camera = %name(camera), %by, "capture times jumped");
+                    let steps = &mut self.cameras[camera.get()].steps;
+                    steps.set((steps.is().0 + 1, by));
                 }
-                SyncEvent::Reference { camera } => {
-                    tracing::info!(camera = %name(camera), "packets are anchored on this camera");
-                }
-                SyncEvent::Late { camera } => {
-                    tracing::info!(camera = %name(camera), "late: not waited for any more");
-                }
-                SyncEvent::InTime { camera } => tracing::info!(camera = %name(camera), "in time again"),
+                SyncEvent::Reference { camera } => self.reference.set(Some(camera.get())),
+                SyncEvent::Late { camera } => self.cameras[camera.get()].late.set(true),
+                SyncEvent::InTime { camera } => self.cameras[camera.get()].late.set(false),
             }
         }
+        if std::mem::take(&mut self.unsaid) {
+            self.say();
+        }
+    }
+
+    /// Logs what the synchronizer has come to, as far as that is due.
+    fn say(&mut self) {
+        let due = |camera: &Camera| camera.steps.is_due() || camera.late.is_due();
+        for camera in self.cameras.iter_mut().filter(|camera| due(camera)) {
+            let _in_stream = camera.span.enter();
+            if let Some((steps, by)) = camera.steps.poll(self.now) {
+                tracing::warn!(%by, steps, "capture times jumped");
+            }
+            match camera.late.poll(self.now) {
+                Some(true) => tracing::info!("late: not waited for any more"),
+                Some(false) => tracing::info!("in time again"),
+                None => {}
+            }
+            self.unsaid |= due(camera);
+        }
+        if let Some(reference) = self.reference.poll(self.now).flatten() {
+            let _in_stream = self.cameras[reference].span.enter();
+            tracing::info!("packets are anchored on this camera");
+        }
+        self.unsaid |= self.reference.is_due();
     }
 }

@@ -22,6 +22,9 @@ use crate::sync::{CameraIndex, FrameSet, SyncCamera, SyncConfig, SyncFrame, Sync
 const LONGEST_LINE: u64 = 1_024;
 /// Most cameras in one file.
 const MOST_CAMERAS: usize = 1_024;
+/// Most frames in one file, which has to be in memory as a whole to be put in order: four cameras at 30 a second
+/// for almost a day, in 360 MB.
+const MOST_FRAMES: usize = 10_000_000;
 const EXPECTED: &str = "expected cam_id,frame_time[,arrival_time] with times in seconds, like left,12.034";
 
 /// Why a file could not be replayed.
@@ -92,7 +95,7 @@ pub fn csv_from(
     count: Option<u64>,
     out: &mut impl Write,
 ) -> Result<u64, ReplayError> {
-    let recording = read(reader, name)?;
+    let recording = read(reader, name, MOST_FRAMES)?;
     let mut player = Player { names: &recording.names, left: count, written: 0, out };
     let mut synchronizer = Synchronizer::new(config, cameras(&recording));
     for row in &recording.rows {
@@ -143,8 +146,13 @@ impl<W: Write> Player<'_, W> {
     }
 
     fn write_set(&mut self, set: &FrameSet<()>) -> io::Result<()> {
-        let info =
-            PacketInfo { number: set.number, time: set.time, spread: set.spread, complete: set.complete };
+        let info = PacketInfo {
+            number: set.number,
+            time: set.time,
+            spread: set.spread,
+            spread_bound: None,
+            complete: set.complete,
+        };
         // Arrival times are of the clock of the capture times.
         let delivered = Utc::from_unix_nanos(set.ready.as_nanos());
         let entries = set.entries.iter().map(|entry| {
@@ -164,7 +172,7 @@ impl<W: Write> Player<'_, W> {
     }
 }
 
-fn read(mut reader: impl BufRead, path: &str) -> Result<Recording, ReplayError> {
+fn read(mut reader: impl BufRead, path: &str, most_frames: usize) -> Result<Recording, ReplayError> {
     let mut recording = Recording::default();
     let mut indices = HashMap::new();
     let mut bytes = Vec::new();
@@ -183,6 +191,9 @@ fn read(mut reader: impl BufRead, path: &str) -> Result<Recording, ReplayError> 
             parse_line(&bytes, line)
         };
         let added = row.and_then(|row| match row {
+            Some(_) if recording.rows.len() == most_frames => {
+                Err(format!("more than {most_frames} frames; replay it in parts"))
+            }
             Some((name, time, arrival)) => add(&mut recording, &mut indices, name, time, arrival),
             None => Ok(()),
         });

@@ -138,7 +138,7 @@ impl FramePipeline {
                     time: stamped.time,
                     time_source: stamped.source,
                     codec: Codec::H264,
-                    frame_type: info.frame_type.map(frame_type),
+                    frame_type: info.frame_type,
                     key: info.key,
                     width: info.sps.map(|sps| sps.width),
                     height: info.sps.map(|sps| sps.height),
@@ -254,14 +254,5 @@ fn timing(unit: &AccessUnit, info: &AccessUnitInfo) -> FrameTiming {
         mpegts: unit.mpegts,
         sei: info.sei_time,
         arrival: unit.started,
-    }
-}
-
-fn frame_type(kind: framelock_common::h264::FrameType) -> FrameType {
-    use framelock_common::h264::FrameType as Kind;
-    match kind {
-        Kind::I => FrameType::I,
-        Kind::P => FrameType::P,
-        Kind::B => FrameType::B,
     }
 }

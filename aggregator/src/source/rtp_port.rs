@@ -82,6 +82,8 @@ struct Camera {
     /// Counts frames, across senders.
     number: u64,
     up: bool,
+    /// What the log says of its stream is said in here.
+    span: Option<tracing::Span>,
 }
 
 impl RtpPort {
@@ -121,6 +123,11 @@ impl RtpPort {
     pub fn status(&mut self, camera: usize) -> StreamStatus {
         let stream = self.streams.iter_mut().find(|stream| stream.camera == Some(camera));
         stream.map(|stream| stream.rtp.status()).unwrap_or_default()
+    }
+
+    /// What the log says of the n-th camera's stream from now on is said in `span`.
+    pub fn set_span(&mut self, camera: usize, span: tracing::Span) {
+        self.cameras[camera].span = Some(span);
     }
 
     /// Asks the n-th camera's sender for a key frame.
@@ -292,11 +299,11 @@ impl RtpPort {
             self.streams[old].rtp.flush(&mut self.outputs);
             self.emit(old, now);
             self.streams[old].camera = None;
-            self.streams[old].rtp.set_has_camera(false, now);
+            self.streams[old].rtp.set_has_camera(false);
         }
         let stream = &mut self.streams[at];
         (stream.camera, stream.candidate) = (Some(camera), false);
-        stream.rtp.set_has_camera(true, now);
+        stream.rtp.set_has_camera(true);
         stream.rtp.adopt(std::mem::take(&mut stream.unseen), now);
         self.events.push_back(PortEvent::Taken(camera, stream.rtp.address));
     }
@@ -354,10 +361,11 @@ impl RtpPort {
         }
         match self.place(at, now) {
             Place::New(name) => {
-                let camera = self.cameras.len();
-                self.cameras.push(Camera { name: name.clone(), number: frames as u64, up: false });
+                let index = self.cameras.len();
+                let camera = Camera { name: name.clone(), number: frames as u64, ..Camera::default() };
+                self.cameras.push(camera);
                 self.events.push_back(PortEvent::Camera(name));
-                self.take(at, camera, now);
+                self.take(at, index, now);
             }
             Place::Camera(camera) => self.take(at, camera, now),
             Place::Nothing => (self.streams[at].candidate, self.streams[at].unseen) = (false, true),
@@ -393,7 +401,11 @@ impl RtpPort {
     fn with_sink(&mut self, at: usize, host: &HostClock, work: impl FnOnce(&mut RtpStream, &mut Sink<'_>)) {
         let stream = &mut self.streams[at];
         let mut unowned = 0;
-        let number = stream.camera.map_or(&mut unowned, |camera| &mut self.cameras[camera].number);
+        let (number, span) = match stream.camera.map(|camera| &mut self.cameras[camera]) {
+            Some(Camera { number, span, .. }) => (number, span.as_ref()),
+            None => (&mut unowned, None),
+        };
+        let _in_stream = span.map(tracing::Span::enter);
         work(&mut stream.rtp, &mut Sink { host, number, out: &mut self.outputs });
     }
 

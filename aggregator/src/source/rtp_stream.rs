@@ -162,9 +162,8 @@ impl RtpStream {
     }
 
     /// It has a camera from now on, or none.
-    pub(super) fn set_has_camera(&mut self, has_camera: bool, now: HostTime) {
+    pub(super) fn set_has_camera(&mut self, has_camera: bool) {
         self.has_camera = has_camera;
-        self.log_clock(now);
     }
 
     /// Asks the sender for a key frame, at most as often as the session allows.
@@ -210,7 +209,7 @@ impl RtpStream {
                     self.handle_units(now, sink);
                 }
                 ReceiveEvent::Gap { lost } => {
-                    tracing::debug!(lost, ssrc = self.ssrc, "RTP packets lost");
+                    tracing::trace!(lost, ssrc = self.ssrc, "RTP packets lost");
                     self.units.gap(&mut self.units_out);
                     self.handle_units(now, sink);
                 }

@@ -213,3 +213,37 @@ fn enlarge_buffer(socket: &Socket, address: SocketAddr) {
         );
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use framelock_common::time::Span;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_datagram_arrived_when_the_kernel_took_it_however_late_it_is_read() {
+        const LATE: Span = Span::from_millis(30);
+        let port = UdpPort::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let sender = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let before = clock::now();
+        for data in [&b"one"[..], b"two"] {
+            sender.send_to(data, port.socket.local_addr().unwrap()).unwrap();
+        }
+        let sent = clock::now();
+        tokio::time::sleep(LATE.to_duration() + Duration::from_millis(1)).await;
+        let (mut batch, mut got) = (Batch::default(), Vec::new());
+        std::future::poll_fn(|context| port.poll_readable(context)).await.unwrap();
+        while got.len() < 2 {
+            let each = |data: &[u8], from, arrival, _: &_| got.push((data.to_vec(), from, arrival));
+            port.receive(&mut batch, each).unwrap();
+        }
+        for ((data, from, arrival), expected) in got.into_iter().zip([&b"one"[..], b"two"]) {
+            assert_eq!((data.as_slice(), from), (expected, sender.local_addr().unwrap()));
+            // The kernel's stamp is of another clock than ours: to within what reading both costs.
+            let slack = LATE / 3;
+            assert!(arrival >= before - slack && arrival <= sent + slack, "{arrival:?}: {before:?} {sent:?}");
+        }
+    }
+}

@@ -18,6 +18,8 @@ pub struct TsPort {
     sender: Option<Sender>,
     number: u64,
     up: bool,
+    /// What the log says of the stream is said in here.
+    span: Option<tracing::Span>,
     counters: PortCounters,
     events: VecDeque<PortEvent>,
     units: Vec<UnitEvent>,
@@ -53,6 +55,11 @@ impl TsPort {
         }
     }
 
+    /// What the log says of the stream from now on is said in `span`.
+    pub fn set_span(&mut self, span: tracing::Span) {
+        self.span = Some(span);
+    }
+
     /// Counters of what belongs to no camera.
     #[must_use]
     pub fn counters(&self) -> PortCounters {
@@ -67,6 +74,7 @@ impl TsPort {
             return;
         }
         let Some(sender) = &mut self.sender else { return };
+        let in_stream = self.span.as_ref().map(tracing::Span::enter);
         sender.last = sender.last.max(arrival);
         sender.packets += 1;
         sender.bytes += data.len() as u64;
@@ -80,6 +88,7 @@ impl TsPort {
         if sender.pipeline.stats().good != before {
             sender.productive = sender.last;
         }
+        drop(in_stream);
         self.emit();
     }
 

@@ -159,7 +159,7 @@ fn drain(demuxer: &mut Demuxer, out: &mut Vec<UnitEvent>) {
                 }))
             }
             TsEvent::Problem(problem) => {
-                tracing::debug!(%problem, "transport stream");
+                tracing::trace!(%problem, "transport stream");
                 out.push(UnitEvent::Hole);
             }
         }

@@ -22,3 +22,4 @@ pub use set::{
     CameraIndex, CameraStats, FrameSet, SetEntry, SetStatus, SourceState, SyncCamera, SyncEvent, SyncFrame,
 };
 pub use synchronizer::Synchronizer;
+pub(crate) use synchronizer::median;

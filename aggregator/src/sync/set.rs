@@ -48,6 +48,18 @@ pub enum SourceState {
     Broken,
 }
 
+impl SourceState {
+    /// The word for it in logs and tables.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Live => "live",
+            Self::Broken => "broken",
+        }
+    }
+}
+
 /// Why a camera has a frame in a set, or why not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SetStatus {

@@ -359,7 +359,7 @@ fn give<T>(camera: &mut Camera<T>, pick: Option<usize>) -> (SetStatus, Option<Sy
 }
 
 /// The median of ascending times.
-fn median(times: &[Utc]) -> Option<Utc> {
+pub(crate) fn median(times: &[Utc]) -> Option<Utc> {
     let lower = *times.get(times.len().checked_sub(1)? / 2)?;
     let upper = *times.get(times.len() / 2)?;
     Some(lower + (upper - lower) / 2)

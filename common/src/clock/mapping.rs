@@ -8,6 +8,10 @@ use crate::time::{BoardTime, Span, Utc, UtcEstimate};
 /// of RFC 5905 section 7.2, 15 ppm.
 pub const RFC5905_PHI_PPB: i64 = 15_000;
 
+/// An estimate that moved further than this is told at once and not with the next report. No frame is sorted
+/// wrongly for less.
+const NEWS: Span = Span::from_millis(1);
+
 /// Whether a clock's relation to UTC is known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum ClockState {
@@ -73,6 +77,20 @@ impl ClockMapping {
         self.mono0 + elapsed.mul_div(1_000_000_000, scale)
     }
 
+    /// Whether whoever was told `before` and now believes it has to be told `now` at once: UTC has become known or
+    /// unknown, the clock stepped, or the estimate moved by more than a millisecond, as the first ones of a
+    /// busy network do.
+    #[must_use]
+    pub fn is_news(before: Option<&Self>, now: Option<&Self>) -> bool {
+        match (before, now) {
+            (Some(before), Some(now)) => {
+                let moved = now.utc0 - before.utc_at(now.mono0).utc;
+                before.epoch != now.epoch || moved.abs() > NEWS
+            }
+            (before, now) => before.is_some() != now.is_some(),
+        }
+    }
+
     /// Whether `self` and `other` can both be right about `mono`: their intervals there overlap.
     #[must_use]
     pub fn agrees_with(&self, other: &Self, mono: BoardTime) -> bool {
@@ -109,6 +127,21 @@ mod tests {
         let moved = |by| ClockMapping { utc0: MAPPING.utc0 + by, ..MAPPING };
         assert!(MAPPING.agrees_with(&moved(Span::from_micros(200)), MAPPING.mono0));
         assert!(!MAPPING.agrees_with(&moved(Span::from_micros(-201)), MAPPING.mono0));
+    }
+
+    #[test]
+    fn what_moves_little_is_no_news() {
+        let moved = |us| ClockMapping { utc0: MAPPING.utc0 + Span::from_micros(us), ..MAPPING };
+        let is_news = |now: &ClockMapping| ClockMapping::is_news(Some(&MAPPING), Some(now));
+        assert!(!is_news(&MAPPING) && !is_news(&moved(900)) && !is_news(&moved(-900)));
+        assert!(is_news(&moved(1_100)) && is_news(&moved(-1_100)));
+        assert!(is_news(&ClockMapping { epoch: 2, ..MAPPING }));
+        // A later mapping of the same line.
+        let mono0 = MAPPING.mono0 + Span::from_secs(100);
+        assert!(!is_news(&ClockMapping { mono0, utc0: MAPPING.utc_at(mono0).utc, ..MAPPING }));
+        let none = None;
+        assert!(ClockMapping::is_news(none, Some(&MAPPING)) && ClockMapping::is_news(Some(&MAPPING), none));
+        assert!(!ClockMapping::is_news(none, none));
     }
 
     proptest! {

@@ -2,11 +2,13 @@
 //!
 //! What keys there are is the business of the sender and the aggregator. Their structures must carry
 //! `#[serde(rename_all = "kebab-case", deny_unknown_fields)]`: without it serde drops unknown keys in
-//! silence. Reading the file is the caller's part.
+//! silence.
 
 pub mod de;
 mod values;
 
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
@@ -14,9 +16,23 @@ use thiserror::Error;
 
 pub use values::{Size, ValueError, parse_bitrate, parse_duration, parse_ppm, parse_size};
 
+/// The largest configuration file that is read, in bytes: many times what any needs.
+pub const MAX_FILE: u64 = 1 << 20;
+
 /// Why a configuration was refused. It says where: `FILE:LINE: ...`.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read configuration {}: {what}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        what: String,
+    },
+    /// The file is far too large for a configuration.
+    #[error("configuration {} has more than {MAX_FILE} bytes; is it the right file?", .0.display())]
+    TooLarge(PathBuf),
     /// A key or a name that does not exist.
     #[error("{}:{line}: unknown {what} \"{found}\"{}", path.display(), hint(nearest.as_deref(), known))]
     Unknown {
@@ -51,6 +67,23 @@ fn hint(nearest: Option<&str>, known: &[String]) -> String {
         None if known.is_empty() => String::new(),
         None => format!("; known are {}", known.join(", ")),
     }
+}
+
+/// Reads and parses the configuration file `path`.
+///
+/// # Errors
+/// A file that cannot be read or is larger than [`MAX_FILE`]; as [`parse`].
+pub fn read<T: DeserializeOwned>(path: &Path) -> Result<T, ConfigError> {
+    let failed = |error: io::Error| ConfigError::Read { path: path.to_owned(), what: error.to_string() };
+    let mut text = String::new();
+    // Whatever its size is said to be: a device has none.
+    let mut file = File::open(path).map_err(failed)?.take(MAX_FILE + 1);
+    let outcome = file.read_to_string(&mut text);
+    if file.limit() == 0 {
+        return Err(ConfigError::TooLarge(path.to_owned()));
+    }
+    outcome.map_err(failed)?;
+    parse(&text, path)
 }
 
 /// Parses the `text` of the configuration file `path` (used for messages only).
@@ -142,17 +175,17 @@ mod tests {
         Ntp,
     }
 
-    fn read(text: &str) -> Result<Settings, ConfigError> {
+    fn settings(text: &str) -> Result<Settings, ConfigError> {
         parse(text, Path::new("/etc/framelock/sender.toml"))
     }
 
     fn error(text: &str) -> String {
-        read(text).unwrap_err().to_string()
+        settings(text).unwrap_err().to_string()
     }
 
     #[test]
     fn reads_kebab_case_keys_and_values_with_units() {
-        let settings = read(
+        let found = settings(
             "camera = \"left\"\nsize = \"640x480\"\nbitrate = \"1.5M\"\ndrift = \"-20ppm\"\n\
              [clock]\nsource = \"ntp\"\ncapture-latency = \"12ms\"",
         );
@@ -163,8 +196,8 @@ mod tests {
             drift: Some(-20_000),
             clock: Clock { source: Source::Ntp, capture_latency: Some(Span::from_millis(12)) },
         };
-        assert_eq!(settings, Ok(expected));
-        assert_eq!(read("bitrate = 300000").unwrap().bitrate, Some(300_000), "a bare number is bit/s");
+        assert_eq!(found, Ok(expected));
+        assert_eq!(settings("bitrate = 300000").unwrap().bitrate, Some(300_000), "a bare number is bit/s");
     }
 
     #[test]
@@ -186,6 +219,24 @@ mod tests {
             "/etc/framelock/sender.toml:1: unknown key \"wxyz\"; \
              known are camera, size, bitrate, drift, clock"
         );
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_far_too_large_or_no_text_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("sender.toml");
+        let error = || read::<Settings>(&path).unwrap_err().to_string();
+        let missing = error();
+        assert!(missing.contains("cannot read") && missing.contains("sender.toml"), "{missing}");
+        std::fs::write(&path, "camera = \"left\"\n").unwrap();
+        assert_eq!(read::<Settings>(&path).unwrap().camera.as_deref(), Some("left"));
+        std::fs::write(&path, b"camera = \"\xff\"\n").unwrap();
+        assert!(error().contains("UTF-8"));
+        File::options().write(true).open(&path).unwrap().set_len(MAX_FILE + 1).unwrap();
+        assert!(error().contains("is it the right file?"));
+        // It has no size, and no end.
+        let endless = read::<Settings>(Path::new("/dev/zero"));
+        assert_eq!(endless, Err(ConfigError::TooLarge("/dev/zero".into())));
     }
 
     #[test]
@@ -216,7 +267,7 @@ mod tests {
     proptest! {
         #[test]
         fn arbitrary_files_never_panic(text in ".{0,200}") {
-            let _ = read(&text);
+            let _ = settings(&text);
         }
 
         #[test]
@@ -224,7 +275,7 @@ mod tests {
             blank in 0_usize..5, key in "[a-z_-]{1,80}", value in "[a-z0-9.]{0,20}",
         ) {
             let text = format!("{}{key} = \"{value}\"", "\n".repeat(blank));
-            if let Err(error) = read(&text) {
+            if let Err(error) = settings(&text) {
                 let place = format!("/etc/framelock/sender.toml:{}: ", blank + 1);
                 prop_assert!(error.to_string().starts_with(&place), "{}", error);
             }

@@ -76,8 +76,11 @@ pub struct Captured {
     pub mono: BoardTime,
     /// What that instant is of.
     pub kind: CaptureKind,
-    /// Half-width of the error of `mono` itself.
+    /// Half-width of the error of `mono` that differs from frame to frame.
     pub jitter: Span,
+    /// Half-width of what is not known of the latency that was subtracted: more error of `mono`, which is about
+    /// the same in all frames of a camera.
+    pub latency_spread: Span,
     /// The frame's number, counting frames that the camera took and lost.
     pub sequence: u64,
     /// The frame.

@@ -3,6 +3,8 @@
 
 use framelock_common::time::{BoardTime, Span};
 
+use super::{CaptureError, StreamInfo};
+
 /// The means that a source has, each `None` or false where it has not.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PhaseMeans {
@@ -12,6 +14,15 @@ pub struct PhaseMeans {
     pub restart: bool,
     /// Frames can for a while follow each other at another interval; what there is to choose from.
     pub intervals: Option<IntervalChoice>,
+}
+
+impl PhaseMeans {
+    /// Those of a source that times its own frames, one every `period`: it stretches any by what is asked for.
+    pub(super) fn exact(period: Span) -> Self {
+        let limit = period / 2;
+        let stretch = StretchRange { shortest: -limit, longest: limit, step: Span::from_nanos(1) };
+        Self { stretch: Some(stretch), ..Self::default() }
+    }
 }
 
 /// By how much one frame can be made longer.
@@ -58,4 +69,17 @@ pub enum PhaseMove {
         /// The frames.
         frames: u32,
     },
+}
+
+impl PhaseMove {
+    /// By how much to stretch a frame; `source` can do nothing else.
+    ///
+    /// # Errors
+    /// When that is not what it is asked to do.
+    pub(super) fn stretch(self, source: &StreamInfo) -> Result<Span, CaptureError> {
+        match self {
+            Self::Stretch(by) => Ok(by),
+            other => Err(CaptureError::Settings(format!("{} cannot do {other:?}", source.description))),
+        }
+    }
 }

@@ -350,8 +350,9 @@ pub struct CaptureConfig {
     pub controls: BTreeMap<String, ControlValue>,
     /// How much later than the exposure the driver's timestamp is, subtracted from each.
     pub latency: Span,
-    /// Half-width of the spread of that latency; becomes part of each frame's uncertainty.
-    pub latency_spread: Span,
+    /// Half-width of the spread of that latency, part of each frame's uncertainty; `None` where nobody has
+    /// measured it: then what such a timestamp can be off by.
+    pub latency_spread: Option<Span>,
     /// The board's clocks.
     pub clock: BoardClock,
 }
@@ -366,7 +367,7 @@ impl Default for CaptureConfig {
             pixels: false,
             controls: BTreeMap::new(),
             latency: Span::ZERO,
-            latency_spread: Span::ZERO,
+            latency_spread: None,
             clock: BoardClock::real(),
         }
     }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use framelock_common::cli::LogOptions;
 use framelock_common::config::parse_duration;
 use framelock_common::logging::LogFormat;
 use framelock_common::time::Span;
@@ -15,9 +16,8 @@ use crate::phase::PhaseTarget;
 #[derive(Debug, Parser)]
 #[command(name = "framelock-sender", version)]
 pub(super) struct Cli {
-    /// How log lines on stderr look: text or json. Which ones there are is chosen by RUST_LOG
-    #[arg(long, global = true, value_name = "FORMAT")]
-    pub(super) log_format: Option<LogFormat>,
+    #[command(flatten)]
+    pub(super) log: LogOptions,
     #[command(subcommand)]
     pub(super) command: Command,
 }
@@ -150,4 +150,59 @@ fn read_interval(text: &str) -> Result<Span, String> {
         return Err("allowed are 10ms to 1h".to_owned());
     }
     Ok(interval)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+    use crate::config::Settings;
+
+    /// Settings of a `run` with the configuration `file` and `flags`.
+    fn settle(file: &str, flags: &str) -> Settings {
+        let mut config = tempfile::NamedTempFile::new().unwrap();
+        config.write_all(file.as_bytes()).unwrap();
+        let path = config.path().to_str().unwrap();
+        let args = ["x", "run", "--config", path].into_iter().chain(flags.split_whitespace());
+        let Cli { log, command: Command::Run(run) } = Cli::try_parse_from(args).unwrap() else {
+            panic!("run")
+        };
+        run.options(log.log_format).unwrap().settle("host").unwrap()
+    }
+
+    #[test]
+    fn flags_override_the_file_and_leave_the_rest_of_it() {
+        let file = "camera = \"left\"\ncamera-id = 1\nsource = \"v4l2:/dev/video0\"\nto = \"rtp://one:5000\"\n\
+                    transport = \"rtp-h264\"\nsize = \"640x480\"\nfps = 30\nbitrate = \"1M\"\nphase = \"1ms\"\n\
+                    stats = \"/one\"\nlog-format = \"text\"\nkeyframe-interval = \"3s\"\n[clock]\nsource = \"system\"\n\
+                    [capture]\nlatency = \"4ms\"\n";
+        let flags = "--camera right --camera-id 2 --source test --to rtp://two:6000 --transport rtp-mpegts \
+                     --size 320x240 --fps 15 --bitrate 2M --phase auto --overlay-time --stats /two \
+                     --log-format json --clock ntp:two --frames 7";
+        let shown = |s: &Settings| {
+            let (camera, id, source, to) = (&s.camera, s.camera_id, s.source.to_string(), s.to.to_string());
+            let (size, fps, phase) = (s.size.unwrap(), s.fps.unwrap(), s.phase.unwrap().target);
+            format!(
+                "{camera} {id} {source} {to} {} {size} {fps} {} {phase} {} {:?} {} {:?} {:?}",
+                s.transport, s.bitrate, s.overlay_time, s.stats, s.log_format, s.frames, s.clock
+            )
+        };
+        let (alone, both) = (settle(file, ""), settle(file, flags));
+        assert_eq!(
+            shown(&alone),
+            "left 1 v4l2:/dev/video0 rtp://one:5000 rtp-h264 640x480 30 1000000 1.0ms false Some(\"/one\") text None System"
+        );
+        let server = "Ntp([HostPort { host: \"two\", port: 123 }])";
+        assert_eq!(
+            shown(&both),
+            format!(
+                "right 2 test rtp://two:6000 rtp-mpegts 320x240 15 2000000 0ns true Some(\"/two\") json Some(7) {server}"
+            )
+        );
+        for settings in [alone, both] {
+            assert_eq!(settings.keyframe_interval, Span::from_secs(3));
+            assert_eq!(settings.capture.latency, Some(Span::from_millis(4)));
+        }
+    }
 }

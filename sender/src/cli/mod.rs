@@ -5,17 +5,12 @@ mod commands;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use framelock_common::cli::{self, FAILED, WRONG_INPUT};
 use framelock_common::logging;
 
 use args::{Cli, Command};
 
-/// Done.
-const DONE: u8 = 0;
-/// Failed while running.
-const FAILED: u8 = 1;
-/// Wrong arguments or configuration.
-const WRONG_INPUT: u8 = 2;
+const PROGRAM: &str = "framelock-sender";
 
 /// How a command failed, which decides the exit code.
 enum Failure {
@@ -28,17 +23,14 @@ enum Failure {
 /// Runs the command that the process's arguments ask for.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match cli::parse::<Cli>(PROGRAM) {
         Ok(cli) => cli,
-        Err(error) => {
-            // Help and version go to stdout and are no error. A closed pipe is nobody's problem.
-            let _ = error.print();
-            return ExitCode::from(if error.use_stderr() { WRONG_INPUT } else { DONE });
-        }
+        Err(code) => return code,
     };
+    let log_format = cli.log.log_format;
     let outcome = match cli.command {
-        Command::Run(args) => commands::run(*args, cli.log_format),
-        other => logging::init(cli.log_format.unwrap_or_default())
+        Command::Run(args) => commands::run(*args, log_format),
+        other => logging::init(log_format.unwrap_or_default())
             .map_err(|error| Failure::Input(error.into()))
             .and_then(|()| match other {
                 Command::Devices { json } => commands::devices(json),
@@ -47,17 +39,12 @@ pub fn main() -> ExitCode {
                 Command::Run(_) => unreachable!("handled above"),
             }),
     };
-    match outcome {
-        Ok(()) => ExitCode::from(DONE),
-        Err(Failure::Input(error)) => complain(&error, WRONG_INPUT),
-        Err(Failure::Running(error)) => complain(&error, FAILED),
-    }
-}
-
-#[expect(clippy::print_stderr, reason = "the last word of a command that failed, also without logging")]
-fn complain(error: &anyhow::Error, code: u8) -> ExitCode {
-    eprintln!("framelock-sender: {}", in_words(error));
-    ExitCode::from(code)
+    let (error, code) = match outcome {
+        Ok(()) => return ExitCode::SUCCESS,
+        Err(Failure::Input(error)) => (error, WRONG_INPUT),
+        Err(Failure::Running(error)) => (error, FAILED),
+    };
+    cli::complain(PROGRAM, &in_words(&error), code)
 }
 
 /// An error and its causes, each said once: many errors already say their cause.

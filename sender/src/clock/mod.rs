@@ -12,5 +12,5 @@ mod system;
 pub use board::{BoardClock, SimulatedError};
 pub use measure::{Measurement, measure};
 pub(crate) use ntp::random;
-pub use source::{ClockWatch, board_clock, start};
+pub use source::{ClockWatch, board_clock, start, wait_for_utc};
 pub use system::Trust;

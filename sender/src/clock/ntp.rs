@@ -91,7 +91,9 @@ impl NtpShell {
     pub(super) async fn step(&mut self) {
         let now = self.clock.now();
         // Asking before any socket is open would only teach the client that nobody answers.
-        while let Some(transmit) = self.client.poll_transmit(now).filter(|_| self.opened) {
+        while self.opened
+            && let Some(transmit) = self.client.poll_transmit(now)
+        {
             self.send(transmit.server, &transmit.datagram);
         }
         let wait = match self.client.poll_timeout() {

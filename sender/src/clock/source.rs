@@ -16,6 +16,9 @@ use crate::config::{ClockSpec, HostPort};
 /// From one reading of the system clock to the next.
 const SYSTEM_INTERVAL: Duration = Duration::from_secs(1);
 
+/// A bound that is good enough to begin with. In a network that is not busy the first answer gives it.
+const GOOD_START: Span = Span::from_millis(2);
+
 /// How far a simulated wrong clock without servers is believed: tests need a board that is sure and wrong.
 const SIMULATED_BOUND: Span = Span::from_millis(50);
 
@@ -61,6 +64,26 @@ pub fn start(spec: ClockSpec, clock: BoardClock, trust: Trust) -> ClockWatch {
     let (publish, watch) = watch::channel(None);
     tokio::spawn(follow_servers(servers, clock, publish).in_current_span());
     watch
+}
+
+/// Waits until UTC is known well, `within` at most: where a stream begins with a poor estimate or none, its frames
+/// move in time against those of other cameras when a better one comes. Only servers are waited for: a
+/// system clock that is not synchronized may never be.
+pub async fn wait_for_utc(spec: &ClockSpec, mut utc: ClockWatch, within: Duration) {
+    let servers = match spec {
+        ClockSpec::Ntp(servers) | ClockSpec::Auto(servers) => servers,
+        ClockSpec::Simulated { servers, .. } => servers,
+        ClockSpec::System => return,
+    };
+    if servers.is_empty() {
+        return;
+    }
+    let is_good = |clock: &ClockMapping| clock.uncertainty <= GOOD_START;
+    let known = utc.wait_for(|clock| clock.as_ref().is_some_and(is_good));
+    let in_time = tokio::time::timeout(within, known).await.is_ok();
+    if !in_time && utc.borrow().is_none() {
+        tracing::warn!("no NTP server has given the time yet; starting without UTC");
+    }
 }
 
 async fn follow_system(mut system: SystemShell, publish: watch::Sender<Option<ClockMapping>>) {

@@ -23,9 +23,6 @@ use crate::capture::{ControlValue, Format, FrameRate, Size, SourceSpec};
 use crate::clock::Trust;
 use crate::phase::{PhaseConfig, PhaseTarget};
 
-/// The largest configuration file that is read: many times what any needs.
-const MAX_FILE: u64 = 1 << 20;
-
 /// The longest camera name in bytes; it is the SDES CNAME, which may have 255 (RFC 3550 section 6.5).
 const MAX_NAME: usize = 64;
 
@@ -35,18 +32,7 @@ const PHASE_RESTART_INTERVAL: Span = Span::from_secs(60);
 /// Why settings were refused.
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
-    /// The file cannot be read.
-    #[error("cannot read configuration {}: {source}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the kernel said.
-        source: std::io::Error,
-    },
-    /// The file is far too large for a configuration.
-    #[error("configuration {} has more than {MAX_FILE} bytes; is it the right file?", .0.display())]
-    TooLarge(PathBuf),
-    /// The file's text is wrong.
+    /// The file cannot be read, or its text is wrong.
     #[error(transparent)]
     File(#[from] ConfigError),
     /// Source or target are not given anywhere.
@@ -138,7 +124,7 @@ pub struct CaptureOptions {
     /// How much later than the exposure the driver's timestamp is.
     #[serde(deserialize_with = "de::optional_duration")]
     pub latency: Option<Span>,
-    /// Half-width of the spread of that latency.
+    /// Half-width of the spread of that latency; `None` lets the kind of timestamp decide.
     #[serde(deserialize_with = "de::optional_duration")]
     pub latency_spread: Option<Span>,
     /// V4L2 controls by name.
@@ -206,13 +192,7 @@ impl Options {
     /// # Errors
     /// When it cannot be read, or its text is wrong; with file and line.
     pub fn read(path: &Path) -> Result<Self, SettingsError> {
-        let read_error = |source| SettingsError::Read { path: path.to_owned(), source };
-        let size = std::fs::metadata(path).map_err(read_error)?.len();
-        if size > MAX_FILE {
-            return Err(SettingsError::TooLarge(path.to_owned()));
-        }
-        let text = std::fs::read_to_string(path).map_err(read_error)?;
-        Ok(config::parse(&text, path)?)
+        Ok(config::read(path)?)
     }
 
     /// Lays `given` over these settings; the tables of camera and clock stay as they are.
@@ -262,6 +242,7 @@ impl Options {
         let bitrate = self.bitrate.unwrap_or(1_500_000);
         let keyframe_interval = self.keyframe_interval.unwrap_or(Span::from_secs(2));
         let spread = self.capture.latency_spread.unwrap_or(Span::ZERO);
+        let latency = self.capture.latency.unwrap_or(Span::ZERO);
         let system_trust = self.clock.trust_system_within.map_or(Trust::Kernel, Trust::Within);
         in_range("bitrate", bitrate, 10_000..=100_000_000, "allowed are 10k to 100M")?;
         in_range(
@@ -270,6 +251,8 @@ impl Options {
             Span::from_millis(100)..=Span::from_secs(60),
             "allowed are 100ms to 60s",
         )?;
+        let latencies = Span::from_secs(-1)..=Span::from_secs(10);
+        in_range("capture.latency", latency, latencies, "allowed are -1s to 10s")?;
         in_range("capture.latency-spread", spread, Span::ZERO..=Span::from_secs(1), "allowed are 0ms to 1s")?;
         let restart_interval = self.phase_restart_interval.unwrap_or(PHASE_RESTART_INTERVAL);
         in_range(

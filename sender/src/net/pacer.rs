@@ -50,6 +50,11 @@ impl Pacer {
         Self { config, ready: 0, train: None }
     }
 
+    /// The rest of a large frame leaves within `window` from the next one on.
+    pub const fn set_window(&mut self, window: Span) {
+        self.config.window = window;
+    }
+
     /// A frame of `packets` packets has been queued behind all earlier ones.
     pub fn handle_frame(&mut self, packets: usize, now: BoardTime) {
         self.flush();

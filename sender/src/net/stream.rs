@@ -41,7 +41,9 @@ pub struct Frame {
     /// What `mono` is the instant of.
     pub kind: CaptureKind,
     /// Half-width of the error of `mono` itself.
-    pub jitter: Span,
+    pub uncertainty: Span,
+    /// The time from one frame to the next, as the source declares it now.
+    pub period: Span,
 }
 
 /// What a stream is told at its start.
@@ -51,8 +53,6 @@ pub struct StreamConfig {
     pub transport: Transport,
     /// The camera's name.
     pub cname: String,
-    /// The time between two frames.
-    pub period: Span,
     /// Random numbers, as RFC 3550 section 5.1 asks for SSRC, first sequence number and timestamp.
     pub random: [u32; 3],
 }
@@ -79,8 +79,10 @@ pub struct Stream {
     pacer: Pacer,
     queue: PayloadQueue,
     clock: Option<ClockMapping>,
+    /// The clock that was last told in-band.
+    told: Option<ClockMapping>,
     kind: CaptureKind,
-    jitter: Span,
+    uncertainty: Span,
     /// The next packet has to carry UTC.
     announce: bool,
 }
@@ -116,26 +118,27 @@ impl Stream {
             wrapper,
             session,
             media,
-            pacer: Pacer::new(PacerConfig { burst: BURST, window: config.period / 2 }),
+            pacer: Pacer::new(PacerConfig { burst: BURST, window: Span::ZERO }),
             queue: PayloadQueue::default(),
             clock: None,
+            told: None,
             kind: CaptureKind::Unknown,
-            jitter: Span::ZERO,
+            uncertainty: Span::ZERO,
             announce: true,
         }
     }
 
     /// What is known of UTC from now on; `None` while the clock is unsynchronized.
     pub fn handle_clock(&mut self, clock: Option<ClockMapping>) {
-        self.announce |= clock.map(|new| new.epoch) != self.clock.map(|old| old.epoch);
+        self.announce |= ClockMapping::is_news(self.told.as_ref(), clock.as_ref());
         self.clock = clock;
         self.inform_session();
     }
 
     /// Queues a frame. Whatever is left of the one before leaves at once.
     pub fn handle_frame(&mut self, frame: &Frame, now: BoardTime) {
-        if (self.kind, self.jitter) != (frame.kind, frame.jitter) {
-            (self.kind, self.jitter) = (frame.kind, frame.jitter);
+        if (self.kind, self.uncertainty) != (frame.kind, frame.uncertainty) {
+            (self.kind, self.uncertainty) = (frame.kind, frame.uncertainty);
             self.inform_session();
         }
         self.queue.reclaim();
@@ -159,6 +162,7 @@ impl Stream {
                 });
             }
         }
+        self.pacer.set_window(frame.period / 2);
         self.pacer.handle_frame(self.queue.len() - before, now);
     }
 
@@ -211,6 +215,7 @@ impl Stream {
         let timestamp = fields.timestamp.unwrap_or_else(|| self.media.at(now).to_rtp());
         let with_utc = std::mem::take(&mut self.announce) || fields.with_utc;
         let clock = self.clock.filter(|_| with_utc);
+        self.told = if with_utc { self.clock } else { self.told };
         let ntp64 = clock.map(|clock| utc_of(timestamp, &clock, self.media, now));
         session.write_rtp(timestamp, fields.marker, ntp64, payload, out);
         Some(DatagramKind::Media)
@@ -241,7 +246,7 @@ impl Stream {
         let info = ClockInfo {
             pts_on_rtp_clock: true,
             state: if self.clock.is_some() { ClockState::Synchronized } else { ClockState::Unsynchronized },
-            uncertainty: self.jitter,
+            uncertainty: self.uncertainty,
             capture_kind: self.kind,
         };
         session.set_clock(self.clock, info);

@@ -39,13 +39,16 @@ impl Keeper {
                 self.supervisor.handle_start(at);
             }
         }
+        // Of the latency's spread nothing is known frame by frame and no move changes it: the grid is kept by the
+        // stamps, and what they leave open is told.
         self.supervisor.handle_frame(frame.mono, frame.jitter, mapping);
         let status = self.supervisor.status();
         self.log_state(status);
         if let Some(order) = self.supervisor.poll_move() {
             self.carry_out(source, order, status);
         }
-        self.supervisor.status()
+        let status = self.supervisor.status();
+        PhaseStatus { uncertainty: status.uncertainty.map(|bound| bound + frame.latency_spread), ..status }
     }
 
     fn carry_out(&mut self, source: &mut dyn Capture, order: PhaseMove, status: PhaseStatus) {

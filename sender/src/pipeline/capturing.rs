@@ -79,8 +79,10 @@ fn capture(
                     let mapping = *shared.utc.borrow();
                     shared.counters.set_phase(keeper.handle(source, &captured, mapping.as_ref()));
                 }
-                let Captured { mono, kind, jitter, picture, .. } = captured;
-                if !take(picture, Origin { mono, dts: None, kind, jitter }, source.info())? {
+                let Captured { mono, kind, jitter, latency_spread, picture, .. } = captured;
+                let period = source.info().rate.period();
+                let origin = Origin { mono, dts: None, kind, uncertainty: jitter + latency_spread, period };
+                if !take(picture, origin, source.info())? {
                     break;
                 }
             }
@@ -183,7 +185,14 @@ mod tests {
         let mono = BoardTime::from_nanos(ms * 1_000_000);
         let data = vec![0, 0, 0, 1, if key { 0x65 } else { 0x41 }, 0x88, 0x80];
         let picture = Picture::H264 { data, key, dts: Some(mono - Span::from_millis(5)) };
-        Ok(Captured { mono, kind: CaptureKind::File, jitter: Span::from_millis(1), sequence: 0, picture })
+        Ok(Captured {
+            mono,
+            kind: CaptureKind::File,
+            jitter: Span::from_millis(1),
+            latency_spread: Span::from_millis(2),
+            sequence: 0,
+            picture,
+        })
     }
 
     fn unplugged() -> Result<Captured, CaptureError> {
@@ -232,8 +241,10 @@ mod tests {
         for (frame, ms) in frames.iter().zip([100, 133]) {
             let time = inspect(&frame.data).sei_time.expect("a capture time");
             assert_eq!(time.utc, mapping.utc0 + Span::from_millis(ms));
-            assert_eq!(time.uncertainty, Some(Span::from_micros(1_200)));
+            assert_eq!(time.uncertainty, Some(Span::from_micros(3_200)));
+            assert_eq!(frame.uncertainty, Span::from_millis(3));
             assert_eq!(frame.mono - frame.dts.expect("kept"), Span::from_millis(5));
+            assert_eq!(frame.period, FrameRate::from_hz(30).period());
         }
         assert!(frames[0].key && !frames[1].key);
         // Without UTC none is claimed.

@@ -125,7 +125,8 @@ mod tests {
                     mono: BoardTime::from_nanos(0),
                     dts: None,
                     kind: CaptureKind::Unknown,
-                    jitter: Span::ZERO,
+                    uncertainty: Span::ZERO,
+                    period: rate.period(),
                 };
                 let picture = PicturePool::new().take(size);
                 let _ = slot.put(Raw { picture, full_range: false, origin });

@@ -43,6 +43,10 @@ const QUEUE: usize = 4;
 /// disk holds longer must not hold up the end of the process.
 const END_WITHIN: Span = Span::from_secs(3);
 
+/// How much later the camera is opened for want of UTC. A server in the same network answers within
+/// milliseconds; one that does not must not keep pictures from anybody.
+const FIRST_UTC_WITHIN: Duration = Duration::from_secs(1);
+
 /// Stack of our threads. Pictures are on the heap, and a board has little memory.
 const STACK: usize = 256 * 1024;
 
@@ -112,17 +116,22 @@ async fn run_stages(settings: &Settings, clock: BoardClock) -> Result<(), RunErr
     // Before anything that takes time, so that no signal is missed.
     let stop_signal = stop_signal().map_err(RunError::system("set up signal handlers"))?;
     tokio::pin!(stop_signal);
+    let utc = clock::start(settings.clock.clone(), clock, settings.system_trust);
     let opened = tokio::select! {
         biased;
         () = &mut stop_signal => return Ok(()),
-        opened = open_source(settings, clock) => opened,
+        opened = async {
+            // Not while the camera is open: what it captures meanwhile would be lost.
+            clock::wait_for_utc(&settings.clock, utc.clone(), FIRST_UTC_WITHIN).await;
+            open_source(settings, clock).await
+        } => opened,
     };
     let source = opened?;
     let info = source.info().clone();
     tracing::info!(to = %settings.to, transport = %settings.transport, "{info}");
     let shared = Shared {
         clock,
-        utc: clock::start(settings.clock.clone(), clock, settings.system_trust),
+        utc,
         counters: Arc::default(),
         force_key: Arc::default(),
         stop: Arc::default(),
@@ -132,7 +141,6 @@ async fn run_stages(settings: &Settings, clock: BoardClock) -> Result<(), RunErr
         StreamConfig {
             transport: settings.transport,
             cname: settings.camera.clone(),
-            period: info.rate.period(),
             random: std::array::from_fn(|_| (clock::random() >> 32) as u32),
         },
         clock.now(),
@@ -176,7 +184,7 @@ fn capture_config(settings: &Settings, clock: BoardClock) -> CaptureConfig {
         pixels: settings.overlay_time,
         controls: settings.capture.controls.clone(),
         latency: settings.capture.latency.unwrap_or(Span::ZERO),
-        latency_spread: settings.capture.latency_spread.unwrap_or(Span::ZERO),
+        latency_spread: settings.capture.latency_spread,
         clock,
     }
 }

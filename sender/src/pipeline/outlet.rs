@@ -19,7 +19,9 @@ pub(super) struct Origin {
     /// What `mono` is the instant of.
     pub(super) kind: CaptureKind,
     /// Half-width of the error of `mono`.
-    pub(super) jitter: Span,
+    pub(super) uncertainty: Span,
+    /// The time from one frame to the next, as the source declares it.
+    pub(super) period: Span,
 }
 
 /// Takes encoded frames.
@@ -38,8 +40,8 @@ impl Outlet {
     /// Sends a frame on, waiting for room in the queue; false when no more are wanted.
     pub(super) fn put(&mut self, access_unit: Vec<u8>, key: bool, origin: Origin) -> bool {
         let data = self.with_capture_time(access_unit, origin);
-        let Origin { mono, dts, kind, jitter } = origin;
-        if self.sender.blocking_send(Frame { data, mono, dts, key, kind, jitter }).is_err() {
+        let Origin { mono, dts, kind, uncertainty, period } = origin;
+        if self.sender.blocking_send(Frame { data, mono, dts, key, kind, uncertainty, period }).is_err() {
             return false;
         }
         let Some(left) = &mut self.left else { return true };
@@ -51,7 +53,7 @@ impl Outlet {
     fn with_capture_time(&self, access_unit: Vec<u8>, origin: Origin) -> Vec<u8> {
         let Some(mapping) = *self.shared.utc.borrow() else { return access_unit };
         let mut time = mapping.utc_at(origin.mono);
-        time.uncertainty += origin.jitter;
+        time.uncertainty += origin.uncertainty;
         let nal = sei::write_capture_time(time, ClockState::Synchronized);
         let mut out = Vec::with_capacity(access_unit.len() + nal.len());
         insert_sei(&access_unit, &nal, &mut out);

@@ -271,6 +271,30 @@ fn a_board_with_a_wrong_clock_claims_no_utc_until_it_knows_it() {
     assert!(sender.wait().success());
 }
 
+/// Where a server answers, nothing goes out by an unknown clock: a stream whose first frames had no UTC would
+/// move in time against other cameras when it came.
+#[test]
+fn the_first_frame_has_utc_where_a_server_gives_it() {
+    let server = NtpServer::new(Span::ZERO);
+    server.answer();
+    let mut receiver = Receiver::new();
+    let clock = format!("sim:offset=-86400s,drift=50ppm,ntp:{}", server.address());
+    let mut sender = Sender::run(&receiver.url("rtp"), &["--clock", &clock, "--frames", "10"]);
+    let datagrams = receiver.until(is_goodbye);
+    assert!(sender.wait().success());
+    for packets in datagrams.iter().filter_map(Datagram::rtcp) {
+        let (report, _, info) = report(packets);
+        assert_eq!(info.state, ClockState::Synchronized);
+        let lateness = utc_now() - report.ntp.to_utc(utc_now());
+        assert!(lateness > -info.uncertainty && lateness < Span::from_secs(30), "{lateness}");
+    }
+    let packets = rtp_packets(&datagrams);
+    assert!(ntp64(&packets[0]).is_some(), "UTC on the first packet");
+    for unit in demux(packets.iter().map(RtpPacket::payload), Part::Whole) {
+        assert!(unit.info.sei_time.is_some(), "UTC in every frame");
+    }
+}
+
 /// A machine whose kernel does not call the clock synchronized sends no UTC from it; one whose kernel does
 /// sends the kernel's bound.
 #[test]

@@ -26,6 +26,10 @@ const HEADER: usize = 2;
 const FRAME_IDENTIFIER: u8 = 0x01;
 const END_OF_FRAME: u8 = 0x02;
 
+/// From the exposure until the first payload leaves the camera: what readout and compression take. Real cameras
+/// need some such time too, and no driver knows it.
+pub const LATENCY: Duration = Duration::from_millis(30);
+
 /// The camera, ready to be attached.
 #[derive(Debug)]
 pub struct Webcam {
@@ -154,11 +158,13 @@ impl Shared {
             drop(state);
             std::thread::sleep(next.saturating_duration_since(Instant::now()));
             next += Duration::from_nanos(u64::from(mode.interval) * 100);
+            let exposed = Instant::now();
             let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
             let capture = Utc::from_unix_nanos(i64::try_from(since_1970.as_nanos()).unwrap_or(i64::MAX));
             let take = if mode.jpeg { picture::jpeg } else { picture::yuy2 };
             let picture = take(number, frame, capture);
             frame += 1;
+            std::thread::sleep((exposed + LATENCY).saturating_duration_since(Instant::now()));
             let mut state = self.lock();
             if state.camera.mode() == Some(mode) {
                 // A board that went away meanwhile is noticed by who reads from it.

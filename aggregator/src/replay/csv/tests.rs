@@ -20,7 +20,7 @@ fn two_cameras_give_packets_in_the_form_of_live_ones() {
     assert_eq!(
         lines[0],
         concat!(
-            r#"{"packet":0,"time_ns":1005000000,"spread_ns":10000000,"complete":true,"frames":["#,
+            r#"{"packet":0,"time_ns":1005000000,"spread_ns":10000000,"spread_bound_ns":null,"complete":true,"frames":["#,
             r#"{"camera":"left","status":"okay","time_ns":1000000000,"uncertainty_ns":null,"time_source":null,"#,
             r#""frame_type":null,"width":null,"height":null,"bytes":null,"latency_ns":10000000},"#,
             r#"{"camera":"right","status":"okay","time_ns":1010000000,"uncertainty_ns":null,"time_source":null,"#,
@@ -43,7 +43,7 @@ fn arrival_times_decide_what_is_delivered_when() {
     let packets =
         replay("l,1.0,1.001\nr,1.0,1.03\nl,1.1,1.101\nr,1.1,1.13\nl,1.2,1.201\nr,1.2,1.23\n").unwrap();
     for line in packets.lines() {
-        assert!(line.contains(r#""spread_ns":0,"complete":true"#), "{line}");
+        assert!(line.contains(r#""spread_ns":0,"spread_bound_ns":null,"complete":true"#), "{line}");
         assert_eq!(line.matches(r#""latency_ns":30000000"#).count(), 2, "{line}");
     }
 }
@@ -74,6 +74,13 @@ fn a_malformed_line_is_named_with_its_file_and_number() {
 fn no_more_cameras_than_the_limit() {
     let lines: String = (0..=MOST_CAMERAS).map(|n| format!("c{n},1\n")).collect();
     assert!(error(&lines).starts_with("times.csv:1025: more than 1024"));
+}
+
+#[test]
+fn no_more_frames_than_the_limit() {
+    assert!(read(&b"a,1\na,2\na,3\n"[..], "t", 3).is_ok());
+    let error = read(&b"a,1\na,2\n\na,3\n"[..], "t", 2).unwrap_err().to_string();
+    assert!(error.starts_with("t:4: more than 2 frames; "), "{error}");
 }
 
 #[test]

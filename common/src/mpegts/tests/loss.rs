@@ -4,6 +4,21 @@ use proptest::prelude::*;
 
 use super::*;
 
+/// The whole frames in `packets`, the number of others, and the counters; before packet `gap` the demultiplexer
+/// is told of a gap.
+fn received(packets: &[Vec<u8>], gap: Option<usize>) -> (Vec<Sent>, usize, DemuxStats) {
+    let mut demuxer = Demuxer::new();
+    let (mut frames, mut incomplete) = (Vec::new(), 0);
+    for (index, packet) in packets.iter().enumerate() {
+        if gap == Some(index) {
+            demuxer.gap();
+        }
+        demuxer.push(packet, meta(0));
+        drain(&mut demuxer, &mut frames, &mut incomplete);
+    }
+    (frames, incomplete, demuxer.stats())
+}
+
 #[test]
 fn packets_sent_twice_are_counted_and_change_nothing() {
     let (packets, sent) = stream(&EDGES, 0, false);
@@ -17,14 +32,9 @@ fn sixteen_lost_packets_are_seen_although_the_counter_is_not() {
     for size in [10_000, 100_000] {
         let (mut packets, sent) = stream(&[size; 3], 0, false);
         packets.drain(10..26);
-        let mut demuxer = Demuxer::new();
-        let (mut frames, mut incomplete) = (Vec::new(), 0);
-        for packet in &packets {
-            demuxer.push(packet, meta(0));
-            drain(&mut demuxer, &mut frames, &mut incomplete);
-        }
+        let (frames, incomplete, stats) = received(&packets, None);
         assert_eq!((&frames[..], incomplete), (&sent[1..], 1), "frames of {size} bytes");
-        assert_eq!(demuxer.stats().discontinuities, 0);
+        assert_eq!(stats.discontinuities, 0);
     }
 }
 
@@ -32,29 +42,16 @@ fn sixteen_lost_packets_are_seen_although_the_counter_is_not() {
 fn fifteen_lost_packets_are_not_a_packet_sent_twice() {
     let (mut packets, sent) = stream(&[100_000, 100_000, 300], 0, false);
     packets.drain(10..25);
-    let mut demuxer = Demuxer::new();
-    let (mut frames, mut incomplete) = (Vec::new(), 0);
-    for packet in &packets {
-        demuxer.push(packet, meta(0));
-        drain(&mut demuxer, &mut frames, &mut incomplete);
-    }
+    let (frames, incomplete, stats) = received(&packets, None);
     assert_eq!((&frames[..], incomplete), (&sent[1..], 1));
-    assert_eq!((demuxer.stats().discontinuities, demuxer.stats().duplicates), (1, 0));
+    assert_eq!((stats.discontinuities, stats.duplicates), (1, 0));
 }
 
 #[test]
 fn a_gap_that_the_counter_cannot_show_spoils_an_open_ended_frame() {
     let (mut packets, sent) = stream(&[100_000, 100_000, 300], 0, false);
     packets.drain(10..26);
-    let mut demuxer = Demuxer::new();
-    let (mut frames, mut incomplete) = (Vec::new(), 0);
-    for (index, packet) in packets.iter().enumerate() {
-        if index == 10 {
-            demuxer.gap();
-        }
-        demuxer.push(packet, meta(0));
-        drain(&mut demuxer, &mut frames, &mut incomplete);
-    }
+    let (frames, incomplete, _) = received(&packets, Some(10));
     assert_eq!((&frames[..], incomplete), (&sent[1..], 1));
 }
 
@@ -62,14 +59,9 @@ fn a_gap_that_the_counter_cannot_show_spoils_an_open_ended_frame() {
 fn a_damaged_packet_spoils_its_frame_only() {
     let (mut packets, sent) = stream(&[5_000, 5_000, 5_000], 0, false);
     packets[5][1] |= 0x80;
-    let mut demuxer = Demuxer::new();
-    let (mut frames, mut incomplete) = (Vec::new(), 0);
-    for packet in &packets {
-        demuxer.push(packet, meta(0));
-        drain(&mut demuxer, &mut frames, &mut incomplete);
-    }
+    let (frames, incomplete, stats) = received(&packets, None);
     assert_eq!((&frames[..], incomplete), (&sent[1..], 1));
-    assert_eq!(demuxer.stats().transport_errors, 1);
+    assert_eq!(stats.transport_errors, 1);
 }
 
 #[test]

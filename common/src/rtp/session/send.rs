@@ -85,7 +85,11 @@ pub struct SendSession {
     config: SendConfig,
     sequence: u16,
     clock: Option<ClockMapping>,
+    /// The clock of the last report.
+    reported: Option<ClockMapping>,
     info: ClockInfo,
+    /// `info.uncertainty` of the last report.
+    reported_uncertainty: Span,
     next_report: BoardTime,
     /// The middle bits of the NTP timestamps of our last reports, and when they were made.
     sent_reports: VecDeque<(u32, BoardTime)>,
@@ -106,12 +110,14 @@ impl SendSession {
         Self {
             sequence: config.first_sequence,
             clock: None,
+            reported: None,
             info: ClockInfo {
                 pts_on_rtp_clock: false,
                 state: ClockState::Unsynchronized,
                 uncertainty: Span::MAX,
                 capture_kind: rtcp::CaptureKind::Unknown,
             },
+            reported_uncertainty: Span::ZERO,
             next_report: now,
             sent_reports: VecDeque::with_capacity(REMEMBERED_REPORTS),
             last_report: None,
@@ -126,15 +132,16 @@ impl SendSession {
     }
 
     /// Tells what the board knows of UTC now. A change that a receiver must not interpolate across (gained
-    /// or lost synchronization, a step) makes a report due at once.
+    /// or lost synchronization, a step) or that moves its frames ([`ClockMapping::is_news`]) makes a report
+    /// due at once, and so does a bound that grew: frames must not go by the smaller one.
     ///
     /// `info.uncertainty` is the part that does not come from the clock: the jitter of capture timestamps.
     /// Each report adds the mapping's uncertainty at its own instant. Without a mapping, the state sent is
     /// unsynchronized, whatever `info` says.
     pub fn set_clock(&mut self, mapping: Option<ClockMapping>, info: ClockInfo) {
         let mapping = mapping.filter(|_| info.state == ClockState::Synchronized);
-        let epoch = |clock: &Option<ClockMapping>| clock.map(|mapping| mapping.epoch);
-        if epoch(&mapping) != epoch(&self.clock) {
+        let grew = mapping.is_some() && info.uncertainty > self.reported_uncertainty;
+        if grew || ClockMapping::is_news(self.reported.as_ref(), mapping.as_ref()) {
             self.next_report = BoardTime::from_nanos(i64::MIN);
         }
         self.clock = mapping;
@@ -264,6 +271,8 @@ impl SendSession {
             self.sent_reports.push_back((ntp.middle(), now));
         }
         self.stats.reports += 1;
+        self.reported = self.clock;
+        self.reported_uncertainty = self.info.uncertainty;
         #[expect(clippy::cast_possible_truncation, reason = "both counters are modulo 2^32 on the wire")]
         let report = SenderReport {
             ssrc,

@@ -85,6 +85,48 @@ fn a_new_receiver_gets_a_report_at_once_and_made_up_ones_no_flood() {
 }
 
 #[test]
+fn a_clock_that_moved_is_told_at_once_and_one_that_is_only_better_known_in_its_turn() {
+    let mut session = session(0);
+    session.set_clock(Some(mapping(1)), INFO);
+    assert!(session.poll_rtcp(at(0)).is_some());
+    let moved = |us| ClockMapping { utc0: UTC0 + Span::from_micros(us), ..mapping(1) };
+    session.set_clock(Some(moved(400)), INFO);
+    assert_eq!(session.poll_rtcp(at(100)), None);
+    // Little by little is as far.
+    session.set_clock(Some(moved(1_200)), INFO);
+    let (report, _) = parts(&session.poll_rtcp(at(200)).expect("it moved"));
+    let late = report.ntp.to_utc(UTC0) - (UTC0 + Span::from_micros(201_200));
+    assert!(late.abs() < Span::from_micros(20), "{late}");
+    // Told once.
+    session.set_clock(Some(moved(1_200)), INFO);
+    assert_eq!(session.poll_rtcp(at(300)), None);
+    session.set_clock(Some(moved(-5_000)), INFO);
+    assert!(session.poll_rtcp(at(400)).is_some());
+}
+
+#[test]
+fn a_bound_that_grew_is_told_at_once_and_a_smaller_one_in_its_turn() {
+    let mut session = session(0);
+    session.set_clock(Some(mapping(1)), INFO);
+    assert!(session.poll_rtcp(at(0)).is_some());
+    let with = |ms| ClockInfo { uncertainty: Span::from_millis(ms), ..INFO };
+    session.set_clock(Some(mapping(1)), with(33));
+    let (_, info) = parts(&session.poll_rtcp(at(100)).expect("frames are worth less now"));
+    assert!(info.uncertainty >= Span::from_millis(33), "{}", info.uncertainty);
+    session.set_clock(Some(mapping(1)), with(1));
+    session.set_clock(Some(mapping(1)), with(33));
+    session.set_clock(Some(mapping(1)), with(2));
+    assert_eq!(session.poll_rtcp(at(200)), None);
+    let (_, info) = parts(&session.poll_rtcp(at(1_100)).expect("a regular report"));
+    assert!(info.uncertainty < Span::from_millis(3), "{}", info.uncertainty);
+    // A board that knows no UTC claims none.
+    session.set_clock(None, ClockInfo { state: ClockState::Unsynchronized, ..INFO });
+    assert!(session.poll_rtcp(at(1_200)).is_some());
+    session.set_clock(None, ClockInfo { state: ClockState::Unsynchronized, ..with(33) });
+    assert_eq!(session.poll_rtcp(at(1_300)), None);
+}
+
+#[test]
 fn an_unsynchronized_board_says_so_and_sends_no_utc() {
     let mut session = session(0);
     let unsynchronized = ClockInfo { state: ClockState::Unsynchronized, ..INFO };

@@ -20,7 +20,7 @@ use self::timeline::{Slot, Timeline};
 use super::pace::sleep_until;
 use super::{
     Capture, CaptureConfig, CaptureCounters, CaptureError, Captured, Format, FrameRate, PhaseMeans,
-    PhaseMove, Picture, Size, StreamInfo, StretchRange,
+    PhaseMove, Picture, Size, StreamInfo,
 };
 
 /// Frames looked at to find out what the file is like: this many from the first key frame on.
@@ -146,7 +146,14 @@ impl Capture for FileSource {
         let sequence = self.counters.frames;
         self.counters.frames += 1;
         let mono: BoardTime = slot.capture;
-        Ok(Captured { mono, kind: CaptureKind::File, jitter: Span::ZERO, sequence, picture })
+        Ok(Captured {
+            mono,
+            kind: CaptureKind::File,
+            jitter: Span::ZERO,
+            latency_spread: Span::ZERO,
+            sequence,
+            picture,
+        })
     }
 
     fn info(&self) -> &StreamInfo {
@@ -158,16 +165,11 @@ impl Capture for FileSource {
     }
 
     fn phase_means(&self) -> PhaseMeans {
-        let limit = self.info.rate.period() / 2;
-        let stretch = StretchRange { shortest: -limit, longest: limit, step: Span::from_nanos(1) };
-        PhaseMeans { stretch: Some(stretch), ..PhaseMeans::default() }
+        PhaseMeans::exact(self.info.rate.period())
     }
 
     fn move_phase(&mut self, order: PhaseMove) -> Result<(), CaptureError> {
-        let PhaseMove::Stretch(by) = order else {
-            return Err(CaptureError::Settings("a file only stretches frames".to_owned()));
-        };
-        self.timeline.shift(by);
+        self.timeline.shift(order.stretch(&self.info)?);
         Ok(())
     }
 }

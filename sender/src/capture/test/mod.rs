@@ -15,7 +15,7 @@ use self::pattern::Pattern;
 use super::pace::sleep_until;
 use super::{
     CaptureConfig, CaptureCounters, CaptureError, Captured, Format, FrameRate, PhaseMeans, PhaseMove,
-    Picture, PicturePool, Size, StreamInfo, StretchRange, TestSpec,
+    Picture, PicturePool, Size, StreamInfo, TestSpec,
 };
 use crate::clock::BoardClock;
 use crate::overlay;
@@ -114,7 +114,14 @@ impl super::Capture for TestSource {
         sleep_until(&self.clock, mono, timeout);
         self.next += 1;
         self.counters.frames += 1;
-        Ok(Captured { mono, kind: CaptureKind::Synthetic, jitter: Span::ZERO, sequence: number, picture })
+        Ok(Captured {
+            mono,
+            kind: CaptureKind::Synthetic,
+            jitter: Span::ZERO,
+            latency_spread: Span::ZERO,
+            sequence: number,
+            picture,
+        })
     }
 
     fn info(&self) -> &StreamInfo {
@@ -126,16 +133,11 @@ impl super::Capture for TestSource {
     }
 
     fn phase_means(&self) -> PhaseMeans {
-        let limit = self.info.rate.period() / 2;
-        let stretch = StretchRange { shortest: -limit, longest: limit, step: Span::from_nanos(1) };
-        PhaseMeans { stretch: Some(stretch), ..PhaseMeans::default() }
+        PhaseMeans::exact(self.info.rate.period())
     }
 
     fn move_phase(&mut self, order: PhaseMove) -> Result<(), CaptureError> {
-        let PhaseMove::Stretch(by) = order else {
-            return Err(CaptureError::Settings("the test source only stretches frames".to_owned()));
-        };
-        self.oscillator.shift(by);
+        self.oscillator.shift(order.stretch(&self.info)?);
         Ok(())
     }
 }
@@ -213,7 +215,8 @@ mod tests {
         for _ in 0..5 {
             let (captured, code) = next(&mut source);
             assert_eq!((u64::from(code.frame), code.camera), (captured.sequence, 7));
-            assert_eq!((captured.kind, captured.jitter), (CaptureKind::Synthetic, Span::ZERO));
+            assert_eq!(captured.kind, CaptureKind::Synthetic);
+            assert_eq!((captured.jitter, captured.latency_spread), (Span::ZERO, Span::ZERO));
             // The grid holds to the error with which the offset of UTC was read.
             let off = (code.capture.as_unix_nanos() - 3_000_000).rem_euclid(20_000_000);
             assert!(off.min(20_000_000 - off) < 50_000, "{off}");

@@ -52,6 +52,13 @@ impl V4l2Source {
     /// Opens the camera at `path`, sets it up and starts it.
     pub(crate) fn open(path: &Path, config: &CaptureConfig) -> Result<Self, CaptureError> {
         let session = start(path, config)?;
+        if session.stamps_payloads() && config.latency_spread.is_none() {
+            tracing::info!(
+                "camera {} is stamped by USB, up to a frame period after the exposure, and its times are said to be \
+                 known no better; capture.latency and capture.latency-spread narrow that",
+                path.display()
+            );
+        }
         Ok(Self {
             path: path.to_owned(),
             config: config.clone(),

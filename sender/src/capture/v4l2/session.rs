@@ -13,7 +13,7 @@ use super::controls;
 use super::identity::{Identity, nodes};
 use super::modes::{Choice, choose, is_close};
 use super::phase::Mover;
-use super::stamp::{Stamp, stamp};
+use super::stamp::{Stamp, USB_DRIVER, stamp, unmeasured_latency};
 use crate::capture::jpeg::JpegDecoder;
 use crate::capture::pace::sleep_until;
 use crate::capture::{
@@ -136,6 +136,11 @@ impl Session {
         }
     }
 
+    /// Whether frames are stamped when their first USB payload arrives.
+    pub(crate) fn stamps_payloads(&self) -> bool {
+        self.driver == USB_DRIVER
+    }
+
     /// What the camera can do about its phase.
     pub(crate) fn phase_means(&self) -> PhaseMeans {
         self.mover.means()
@@ -247,7 +252,11 @@ impl Session {
         Ok(Some(Captured {
             mono: clock.at_kernel(kernel) - self.config.latency,
             kind,
-            jitter: jitter + self.config.latency_spread,
+            jitter,
+            latency_spread: self
+                .config
+                .latency_spread
+                .unwrap_or_else(|| unmeasured_latency(kind, self.info.rate.period())),
             sequence: number,
             picture,
         }))
@@ -351,7 +360,7 @@ impl Converter {
             _ => convert::i420(data, self.stride, &mut picture).err().map(|error| error.to_string()),
         };
         if let Some(why) = damaged {
-            tracing::debug!("frame dropped: {why}");
+            tracing::trace!("frame dropped: {why}");
             return None;
         }
         Some(Picture::Raw(picture))

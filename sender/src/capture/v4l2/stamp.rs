@@ -4,6 +4,9 @@ use framelock_common::rtcp::CaptureKind;
 use framelock_common::time::Span;
 use framelock_v4l2::TimestampSource;
 
+/// The driver of USB cameras.
+pub(crate) const USB_DRIVER: &str = "uvcvideo";
+
 /// How old a frame may be when it is fetched; an older timestamp is of another clock.
 const OLDEST: i64 = 5_000_000_000;
 /// How far ahead of now a timestamp may lie, beside a period: rounding, and a driver that hands a frame
@@ -15,6 +18,19 @@ const INTERRUPT_JITTER: Span = Span::from_micros(200);
 /// The same of the first payload of a USB frame: it waits for its turn on the bus and in the
 /// controller's ring.
 const FIRST_PAYLOAD_JITTER: Span = Span::from_millis(1);
+
+/// By how much the exposure may lie before an instant of this kind where nobody has measured the camera; one
+/// frame lasts `period`.
+///
+/// The first payload of a USB frame leaves the camera after the exposure, which takes a period at most, and
+/// after as much of readout and compression as the camera does first; how long that is no driver tells. What
+/// other drivers stamp is the event that the kind names.
+pub(crate) const fn unmeasured_latency(kind: CaptureKind, period: Span) -> Span {
+    match kind {
+        CaptureKind::FirstPayload => period,
+        _ => Span::ZERO,
+    }
+}
 
 /// An instant on the kernel's monotonic clock, and what it is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,8 +51,8 @@ pub(crate) fn stamp(driver: &str, source: TimestampSource, timestamp: i64, now: 
     let sane = (now.saturating_sub(OLDEST)..=latest).contains(&timestamp);
     let known = |kind, jitter| Stamp { kernel: timestamp, kind, jitter, made_up: false };
     match source {
-        // uvcvideo says "start of exposure" and means the first payload that reached the host.
-        TimestampSource::StartOfExposure if sane && driver == "uvcvideo" => {
+        // It says "start of exposure" and means the first payload that reached the host.
+        TimestampSource::StartOfExposure if sane && driver == USB_DRIVER => {
             known(CaptureKind::FirstPayload, FIRST_PAYLOAD_JITTER)
         }
         TimestampSource::StartOfExposure if sane => known(CaptureKind::StartOfExposure, INTERRUPT_JITTER),
@@ -59,6 +75,16 @@ mod tests {
         assert_eq!(kind("vivid", TimestampSource::EndOfFrame), CaptureKind::EndOfFrame);
         assert_eq!(kind("uvcvideo", TimestampSource::StartOfExposure), CaptureKind::FirstPayload);
         assert_eq!(kind("vivid", TimestampSource::Unknown), CaptureKind::Unknown);
+    }
+
+    #[test]
+    fn only_what_usb_stamps_has_a_latency_that_is_not_known() {
+        let of = |driver, source| {
+            unmeasured_latency(stamp(driver, source, NOW - 20_000_000, NOW, PERIOD).kind, PERIOD)
+        };
+        assert_eq!(of("uvcvideo", TimestampSource::StartOfExposure), PERIOD);
+        assert_eq!(of("vivid", TimestampSource::StartOfExposure), Span::ZERO);
+        assert_eq!(of("vivid", TimestampSource::EndOfFrame), Span::ZERO);
     }
 
     #[test]

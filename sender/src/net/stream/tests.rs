@@ -10,12 +10,8 @@ const PERIOD: Span = Span::from_millis(33);
 const START: BoardTime = BoardTime::from_nanos(1_000_000_000_000);
 
 fn stream(transport: Transport) -> Stream {
-    let config = StreamConfig {
-        transport,
-        cname: "left".to_owned(),
-        period: PERIOD,
-        random: [0x1234_5678, 0xffff_fff0, 0xffff_ff00],
-    };
+    let config =
+        StreamConfig { transport, cname: "left".to_owned(), random: [0x1234_5678, 0xffff_fff0, 0xffff_ff00] };
     Stream::new(config, START)
 }
 
@@ -23,7 +19,15 @@ fn stream(transport: Transport) -> Stream {
 fn frame(size: usize, key: bool, mono: BoardTime) -> Frame {
     let mut data = vec![0, 0, 0, 1, if key { 0x65 } else { 0x41 }];
     data.resize(size.max(6), 0x88);
-    Frame { data, mono, dts: None, key, kind: CaptureKind::Synthetic, jitter: Span::ZERO }
+    Frame {
+        data,
+        mono,
+        dts: None,
+        key,
+        kind: CaptureKind::Synthetic,
+        uncertainty: Span::ZERO,
+        period: PERIOD,
+    }
 }
 
 fn mapping(epoch: u32, utc0: Utc) -> ClockMapping {
@@ -74,6 +78,14 @@ fn a_large_key_frame_leaves_within_half_a_period_and_a_small_frame_at_once() {
         stream.handle_frame(&frame(9_000, false, next), next);
         let sent: usize = transmit(&mut stream, next).iter().map(|(_, bytes)| bytes.len()).sum();
         assert!(sent > 9_000, "{transport}");
+
+        // The camera comes back at a third of the rate.
+        let (slow, then) = (PERIOD * 3, next + PERIOD);
+        stream.handle_frame(&Frame { period: slow, ..frame(100_000, true, then) }, then);
+        let all = run(&mut stream, then, then + slow);
+        let large = all.iter().filter(|(_, _, bytes)| bytes.len() > 400);
+        let last = large.map(|(at, ..)| *at).max().unwrap();
+        assert!(last > then + slow / 4 && last <= then + slow / 2, "{transport}: {}", last - then);
     }
 }
 
@@ -153,6 +165,12 @@ fn utc_is_claimed_only_while_it_is_known_and_every_change_is_announced() {
     stream.handle_clock(Some(mapping(0, UTC + Span::from_micros(5))));
     assert_eq!(send(&mut stream, false), (None, Vec::new()));
     assert!(send(&mut stream, true).0.is_some());
+    // One that moves the frames is, once.
+    stream.handle_clock(Some(mapping(0, UTC + Span::from_millis(3))));
+    let (in_band, reports) = send(&mut stream, false);
+    assert!((in_band.unwrap() - Span::from_millis(3)).abs() <= Span::from_micros(12));
+    assert_eq!(reports.len(), 1);
+    assert_eq!(send(&mut stream, false), (None, Vec::new()));
     // A step is.
     stream.handle_clock(Some(mapping(1, UTC + Span::from_secs(1))));
     let (in_band, reports) = send(&mut stream, false);
@@ -179,4 +197,21 @@ fn reports_come_at_once_and_every_second_and_goodbye_is_the_last() {
     let all = run(&mut plain, START, START + Span::from_secs(2));
     assert!(all.iter().all(|(_, kind, _)| *kind == DatagramKind::Media));
     assert_eq!(plain.goodbye(START), None);
+}
+
+#[test]
+fn what_a_camera_leaves_open_is_told_before_its_first_frame() {
+    let mut stream = stream(Transport::RtpMpegts);
+    stream.handle_clock(Some(mapping(0, UTC)));
+    // Before any frame the first report tells the clock's bound alone.
+    let _ = transmit(&mut stream, START);
+    let bound = Span::from_millis(34);
+    stream.handle_frame(&Frame { uncertainty: bound, ..frame(2_000, true, START) }, START);
+    let sent = transmit(&mut stream, START);
+    assert_eq!((sent[0].0, sent[1].0), (DatagramKind::Rtcp, DatagramKind::Media));
+    let told = rtcp::parse(&sent[0].1).unwrap().into_iter().find_map(|packet| match packet {
+        RtcpPacket::ClockInfo { info, .. } => Some(info.uncertainty),
+        _ => None,
+    });
+    assert!(told >= Some(bound), "{told:?}");
 }
