@@ -158,6 +158,13 @@ struct FileNtp {
 struct FileCamera {
     name: String,
     source: String,
+    user: Option<String>,
+    password: Option<String>,
+    transport: Option<String>,
+    poll: Option<String>,
+    ca: Option<String>,
+    tls: Option<String>,
+    topic: Option<String>,
     length: Option<String>,
     timeout: Option<String>,
 }
@@ -165,7 +172,17 @@ struct FileCamera {
 impl FileCamera {
     /// The keys that are options of the source.
     fn options(&self) -> Vec<(&'static str, &str)> {
-        let keys = [("length", &self.length), ("timeout", &self.timeout)];
+        let keys = [
+            ("user", &self.user),
+            ("password", &self.password),
+            ("transport", &self.transport),
+            ("poll", &self.poll),
+            ("ca", &self.ca),
+            ("tls", &self.tls),
+            ("topic", &self.topic),
+            ("length", &self.length),
+            ("timeout", &self.timeout),
+        ];
         keys.into_iter().filter_map(|(key, value)| Some((key, value.as_deref()?))).collect()
     }
 }

@@ -4,11 +4,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
-use framelock_common::time::{HostTime, MediaTime};
+use framelock_common::rtcp::ClockInfo;
+use framelock_common::time::{HostTime, MediaTime, NtpTimestamp};
 use tokio::sync::mpsc::Sender;
 
 use super::SessionError;
 use crate::clock;
+use crate::source::unit::UnitEvent;
 
 /// An image as it came.
 #[derive(Debug)]
@@ -34,8 +36,16 @@ pub struct SessionEvent {
 pub(in crate::source) enum What {
     /// Connected, to this address where there is one. What came before has nothing to do with what follows.
     Connected(Option<SocketAddr>),
+    /// An access unit of H.264, or a hole between two.
+    Unit(UnitEvent),
     /// An image.
     Image(Image),
+    /// So many packets never came.
+    Lost(u64),
+    /// At this time on the clock of the stream, UTC was this.
+    Report(MediaTime, NtpTimestamp),
+    /// What the sender says of its clock.
+    ClockInfo(ClockInfo),
     /// It failed; it will be tried again, unless the error is the end of it.
     Failed(SessionError),
 }
@@ -101,6 +111,29 @@ impl Sink {
     pub(super) async fn image(&mut self, image: Image) {
         self.worked(image.ended);
         self.put(What::Image(image)).await;
+    }
+
+    /// An access unit of H.264 came, or a hole between two.
+    pub(super) async fn unit(&mut self, unit: UnitEvent) {
+        if let UnitEvent::Unit(unit) = &unit {
+            self.worked(unit.ended);
+        }
+        self.put(What::Unit(unit)).await;
+    }
+
+    /// So many packets never came.
+    pub(super) async fn lost(&mut self, packets: u64) {
+        self.put(What::Lost(packets)).await;
+    }
+
+    /// A report came: at `media` on the clock of the stream, UTC was `ntp`.
+    pub(super) async fn report(&mut self, media: MediaTime, ntp: NtpTimestamp) {
+        self.put(What::Report(media, ntp)).await;
+    }
+
+    /// The sender said what its clock is worth.
+    pub(super) async fn clock_info(&mut self, info: ClockInfo) {
+        self.put(What::ClockInfo(info)).await;
     }
 
     /// It failed.

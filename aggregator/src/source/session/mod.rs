@@ -7,7 +7,10 @@
 //! | `error` | why a session failed, in words for a status display |
 //! | `event` | what a session tells the engine |
 //! | `port` | what was told becomes a camera's frames (sans-IO) |
-//! | `net` | connections to hosts |
+//! | `net`, `tls`, `web` | connections to hosts; what URLs have in common |
+//! | `rtsp` | RTSP cameras: H.264, JPEG or MPEG-TS |
+//! | `http` | JPEG over HTTP: streams, and single images asked for again and again |
+//! | `zmq` | JPEG from ZeroMQ publishers |
 //! | `tcp` | images with their length before them, over TCP |
 //!
 //! A session is an asynchronous task beside the receive loop; what it has goes through one short queue, so
@@ -17,11 +20,17 @@
 mod backoff;
 mod error;
 mod event;
+pub mod fuzz;
+mod http;
 mod net;
 mod port;
+mod rtsp;
 mod spec;
 mod supervisor;
 mod tcp;
+mod tls;
+mod web;
+mod zmq;
 
 use std::convert::Infallible;
 use std::future::Future;

@@ -4,7 +4,7 @@ use std::io;
 
 use tokio::net::{TcpListener, TcpStream};
 
-use super::SessionError;
+use super::{SessionError, Sink};
 use crate::source::spec::Address;
 
 /// Connects to `address`. Who is asked takes as long as the watcher of the session lets it.
@@ -29,11 +29,25 @@ pub(super) async fn connect(address: &Address) -> Result<TcpStream, SessionError
 }
 
 /// Listens on `address`, as with `SO_REUSEADDR`: a restart must not wait for old connections to time out.
-pub(super) fn listen(address: &Address) -> Result<TcpListener, SessionError> {
+fn listen(address: &Address) -> Result<TcpListener, SessionError> {
     let failed = |source| SessionError::Listen { port: address.port, source };
     let local = address.local().ok_or_else(|| failed(io::ErrorKind::AddrNotAvailable.into()))?;
     let socket = open(local).map_err(failed)?;
     TcpListener::from_std(socket.into()).map_err(failed)
+}
+
+/// Waits for somebody to connect to `address`; `listener` is kept from one to the next.
+pub(super) async fn accept(
+    listener: &mut Option<TcpListener>,
+    address: &Address,
+    sink: &Sink,
+) -> Result<TcpStream, SessionError> {
+    let listener = match listener {
+        Some(listener) => listener,
+        none => none.insert(listen(address)?),
+    };
+    sink.waiting();
+    Ok(listener.accept().await?.0)
 }
 
 fn open(local: std::net::SocketAddr) -> io::Result<socket2::Socket> {

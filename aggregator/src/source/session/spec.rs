@@ -8,7 +8,10 @@ use std::net::SocketAddr;
 use framelock_common::config::parse_duration;
 use framelock_common::time::Span;
 
+use super::http::{Http, HttpSpec};
+use super::rtsp::{Rtsp, RtspSpec};
 use super::tcp::{Tcp, TcpSpec};
+use super::zmq::{Zmq, ZmqSpec};
 use super::{Session, SessionError, Sink};
 use crate::source::SpecError;
 use crate::source::spec::{Parts, Redacted, options};
@@ -26,6 +29,9 @@ pub struct SessionSpec {
 
 #[derive(Clone, PartialEq, Eq)]
 enum Kind {
+    Rtsp(RtspSpec),
+    Http(HttpSpec),
+    Zmq(ZmqSpec),
     Tcp(TcpSpec),
 }
 
@@ -45,12 +51,16 @@ pub(super) trait SessionKind: Sized {
 
 impl SessionSpec {
     /// The kinds there are, for messages.
-    pub const KNOWN: &str = "tcp://HOST:PORT";
+    pub const KNOWN: &str =
+        "rtsp://HOST/PATH, rtsps://, http://HOST/PATH, https://, zmq+tcp://HOST:PORT, tcp://HOST:PORT";
 
     /// Reads `text` and `options`; `None` if its scheme is that of no session.
     pub(in crate::source) fn parse(text: &str, options: &[(&str, &str)]) -> Option<Result<Self, SpecError>> {
         let parts = Parts::of(text)?;
         let read = match parts.scheme {
+            "rtsp" | "rtsps" => read(&parts, options, Kind::Rtsp),
+            "http" | "https" => read(&parts, options, Kind::Http),
+            "zmq+tcp" => read(&parts, options, Kind::Zmq),
             "tcp" => read(&parts, options, Kind::Tcp),
             _ => return None,
         };
@@ -60,7 +70,9 @@ impl SessionSpec {
     /// The address on which it listens, if it does.
     pub(in crate::source) fn listens(&self) -> Option<SocketAddr> {
         match &*self.kind {
+            Kind::Zmq(zmq) => zmq.listens(),
             Kind::Tcp(tcp) => tcp.listens(),
+            Kind::Rtsp(_) | Kind::Http(_) => None,
         }
     }
 
@@ -72,6 +84,9 @@ impl SessionSpec {
     /// What runs it.
     pub(super) fn open(&self) -> Running {
         match &*self.kind {
+            Kind::Rtsp(rtsp) => Running::Rtsp(Rtsp::new(rtsp.clone())),
+            Kind::Http(http) => Running::Http(Http::new(http.clone())),
+            Kind::Zmq(zmq) => Running::Zmq(Zmq::new(zmq.clone())),
             Kind::Tcp(tcp) => Running::Tcp(Tcp::new(tcp.clone())),
         }
     }
@@ -116,12 +131,18 @@ fn read_timeout(value: &str) -> Result<Span, &'static str> {
 /// A session of any kind.
 #[derive(Debug)]
 pub(super) enum Running {
+    Rtsp(Rtsp),
+    Http(Http),
+    Zmq(Zmq),
     Tcp(Tcp),
 }
 
 impl Session for Running {
     async fn run(&mut self, sink: &mut Sink) -> Result<Infallible, SessionError> {
         match self {
+            Self::Rtsp(session) => session.run(sink).await,
+            Self::Http(session) => session.run(sink).await,
+            Self::Zmq(session) => session.run(sink).await,
             Self::Tcp(session) => session.run(sink).await,
         }
     }

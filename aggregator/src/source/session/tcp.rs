@@ -112,12 +112,7 @@ impl Session for Tcp {
         let mut stream = if self.spec.listens.is_none() {
             net::connect(&self.spec.address).await?
         } else {
-            let listener = match &mut self.listener {
-                Some(listener) => listener,
-                none => none.insert(net::listen(&self.spec.address)?),
-            };
-            sink.waiting();
-            listener.accept().await?.0
+            net::accept(&mut self.listener, &self.spec.address, sink).await?
         };
         sink.connected(stream.peer_addr().ok()).await;
         loop {
