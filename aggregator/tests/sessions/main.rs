@@ -4,7 +4,10 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests; a panic is a failed test")]
 
 mod host;
+mod http;
+mod rtsp;
 mod tcp;
+mod zmq;
 
 use std::time::{Duration, Instant};
 

@@ -9,7 +9,6 @@ use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::task::JoinSet;
 
-use super::super::tls::Trust;
 use super::super::web::Web;
 use super::super::{SessionError, Sink};
 
@@ -138,7 +137,7 @@ impl Client {
         let to = self.web.url.join(headers.get(LOCATION)?.to_str().ok()?).ok()?;
         let tls = match to.scheme() {
             "http" => None,
-            "https" => Some(self.web.tls.clone().unwrap_or_else(Trust::default)),
+            "https" => Some(self.web.tls.clone().unwrap_or_default()),
             _ => return None,
         };
         // Nobody who was told to use TLS gets a page without.

@@ -69,8 +69,10 @@ impl SessionKind for RtspSpec {
             return self.web.set(key, value);
         }
         Some(match (value, &self.web.tls) {
-            ("tcp", _) => Ok(self.udp = false),
-            ("udp", None) => Ok(self.udp = true),
+            ("tcp", _) | ("udp", None) => {
+                self.udp = value == "udp";
+                Ok(())
+            }
             ("udp", Some(_)) => Err("tcp with rtsps: over UDP the pictures would travel without TLS"),
             _ => Err("tcp (the default) or udp"),
         })
@@ -276,7 +278,7 @@ fn failed(error: &retina::Error, credentials: bool) -> SessionError {
     match error.status_code() {
         Some(401 | 403) if credentials => SessionError::Refused,
         Some(401 | 403) => SessionError::NeedsCredentials,
-        Some(status @ (300..=399 | 400..=599)) => SessionError::Status(status),
+        Some(status @ 300..=599) => SessionError::Status(status),
         _ => SessionError::Rtsp(printable(&error.to_string())),
     }
 }
