@@ -253,7 +253,8 @@ mod tests {
         assert_eq!(all.len(), 4, "the damaged one is told: {all:?}");
         let wrong = [b"--b\r\nContent-Length: 99\r\n\r\n".as_slice(), &image(), b"\r\n"].concat();
         let all = parts("b", &[&wrong[..], &whole, &whole, &whole, &whole].concat(), 7).unwrap();
-        assert!(all.iter().filter(|part| **part == image()).count() >= 2, "{all:?}");
+        // What the wrong length covers is lost with it.
+        assert!(all.len() >= 2 && all.iter().all(|part| part.starts_with(&image())), "{all:?}");
     }
 
     #[test]
