@@ -160,7 +160,7 @@ impl Aggregator {
         let ntp = NtpService::start_if_wanted(settings.ntp.as_ref())?;
         let (commands, receiver) = mpsc::channel(MAX_COMMANDS);
         let shared = Arc::new(Shared::new(commands));
-        let engine = Engine::new(settings, clock::random());
+        let mut engine = Engine::new(settings, clock::random());
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -169,6 +169,7 @@ impl Aggregator {
         let for_thread = shared.clone();
         let body = move || {
             let _end = EndGuard(for_thread.clone());
+            for_thread.set_status(engine.status(clock::now()), engine.strangers());
             runtime.block_on(async {
                 let sources: Vec<_> = engine.sources().collect();
                 match Sockets::bind(&sources) {

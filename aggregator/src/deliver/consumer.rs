@@ -112,6 +112,16 @@ impl Consumer {
         }
     }
 
+    /// From now on calls `wake` whenever there may be something for [`Self::try_next`]: for event loops that know
+    /// nothing of tokio, where it writes to what they wait for, such as an eventfd.
+    ///
+    /// It is called on the aggregator's own threads and must neither wait nor use the consumer. A packet
+    /// whose pictures do not come becomes ready by time alone: look again after a second without a call.
+    /// Only the first one is kept.
+    pub fn wake_with(&self, wake: impl Fn() + Send + Sync + 'static) {
+        let _kept_before = self.mailbox.wake.set(Box::new(wake));
+    }
+
     /// What became of the packets so far.
     #[must_use]
     pub fn counters(&self) -> ConsumerCounters {

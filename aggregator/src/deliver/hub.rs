@@ -2,7 +2,7 @@
 //! choice of pixels, and none holds up another.
 
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use framelock_common::time::HostTime;
 use tokio::sync::Notify;
@@ -12,6 +12,9 @@ use super::{Consumer, ConsumerError, Frame, Packet, Subscription};
 
 /// Decodes a frame that is decoded only once it is taken; must not wait.
 pub(crate) type DecodeLazily = Box<dyn Fn(Frame) + Send + Sync>;
+
+/// Called whenever there may be something for a consumer; must not wait.
+pub(super) type Wake = Box<dyn Fn() + Send + Sync>;
 
 /// What some living consumer wants of every frame.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,6 +48,8 @@ pub(super) struct Mailbox {
     inner: Mutex<Inner>,
     pub(super) filled: Condvar,
     pub(super) notify: Notify,
+    /// Further to be told, see [`Consumer::wake_with`].
+    pub(super) wake: OnceLock<Wake>,
 }
 
 pub(super) struct Inner {
@@ -62,6 +67,9 @@ impl Mailbox {
     fn wake(&self) {
         self.filled.notify_all();
         self.notify.notify_waiters();
+        if let Some(wake) = self.wake.get() {
+            wake();
+        }
     }
 }
 
@@ -85,8 +93,12 @@ impl Hub {
             patience: state.patience,
             subscription,
         };
-        let mailbox =
-            Arc::new(Mailbox { inner: Mutex::new(inner), filled: Condvar::new(), notify: Notify::new() });
+        let mailbox = Arc::new(Mailbox {
+            inner: Mutex::new(inner),
+            filled: Condvar::new(),
+            notify: Notify::new(),
+            wake: OnceLock::new(),
+        });
         state.mailboxes.push(mailbox.clone());
         self.renew_demand(&state);
         Consumer::new(self.clone(), mailbox)
