@@ -8,13 +8,13 @@ use framelock_common::time::{HostTime, Span};
 use tokio::sync::{Notify, mpsc, watch};
 
 use crate::clock;
-use crate::config::{Settings, SettingsError};
+use crate::config::{CameraConfig, Settings, SettingsError};
 use crate::decode::{BuiltIn, DecodeError, DecodePool, DecodeStats, DecoderOptions, Decoders, PoolEvent};
 use crate::deliver::{
     Consumer, ConsumerCounters, ConsumerError, Frame, Hub, Outcome, Packet, Pixels, Queue, Subscription,
 };
-use crate::engine::live::{Command, Sockets};
-use crate::engine::{CameraStatus, Engine, live};
+use crate::engine::live::{Answer, Command, Request, Sockets};
+use crate::engine::{CameraStatus, Engine, RemoveError, live};
 use crate::ntp::{NtpService, NtpServiceError, NtpSettings};
 use crate::source::PortCounters;
 use crate::source::socket::SocketError;
@@ -38,6 +38,9 @@ pub enum AggregatorError {
     /// The NTP service was asked for and cannot be had.
     #[error(transparent)]
     Ntp(#[from] NtpServiceError),
+    /// A camera cannot be removed.
+    #[error(transparent)]
+    Remove(#[from] RemoveError),
     /// The system gives no thread or runtime.
     #[error("cannot start the receive thread: {0}")]
     Thread(std::io::Error),
@@ -130,6 +133,7 @@ impl AggregatorBuilder {
 #[derive(Debug)]
 pub struct Aggregator {
     shared: Arc<Shared>,
+    requests: mpsc::UnboundedSender<Request>,
     thread: Option<JoinHandle<()>>,
     ntp: Option<NtpService>,
     /// What [`Self::next`] subscribes to, and its consumer once it is called.
@@ -144,12 +148,12 @@ impl Aggregator {
         AggregatorBuilder::default()
     }
 
-    /// Starts with `settings`, such as read from a file.
+    /// Starts with `settings`, such as read from a file. There may be no camera yet: see [`Self::add_camera`].
     ///
     /// # Errors
     /// When the settings are wrong or a port cannot be had.
     pub fn start(settings: &Settings) -> Result<Self, AggregatorError> {
-        settings.check()?;
+        settings.check_values()?;
         let own = Subscription {
             pixels: if settings.decode { Pixels::Decoded } else { Pixels::None },
             queue: Queue::Newest(settings.queue),
@@ -159,6 +163,8 @@ impl Aggregator {
         try_decoder(own)?;
         let ntp = NtpService::start_if_wanted(settings.ntp.as_ref())?;
         let (commands, receiver) = mpsc::channel(MAX_COMMANDS);
+        // Whoever asks waits for the answer: there are never more than callers.
+        let (requests, requested) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared::new(commands));
         let mut engine = Engine::new(settings, clock::random());
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -176,7 +182,7 @@ impl Aggregator {
                     Err(error) => drop(bound.send(Err(error))),
                     Ok(sockets) => {
                         drop(bound.send(Ok(())));
-                        live::run(engine, sockets, for_thread, receiver).await;
+                        live::run(engine, sockets, for_thread, receiver, requested).await;
                     }
                 }
             });
@@ -187,7 +193,7 @@ impl Aggregator {
             .name("receive".to_owned())
             .spawn(body)
             .map_err(AggregatorError::Thread)?;
-        let aggregator = Self { shared, thread: Some(thread), ntp, own, consumer: None };
+        let aggregator = Self { shared, requests, thread: Some(thread), ntp, own, consumer: None };
         match result.recv() {
             Ok(Ok(())) => Ok(aggregator),
             Ok(Err(error)) => Err(error.into()),
@@ -206,6 +212,33 @@ impl Aggregator {
     pub fn subscribe(&self, subscription: Subscription) -> Result<Consumer, AggregatorError> {
         try_decoder(subscription)?;
         Ok(self.shared.hub.subscribe(subscription))
+    }
+
+    /// Adds a camera while packets go on: as [`AggregatorBuilder::camera`]. From now on it is in every packet,
+    /// after those that there were.
+    ///
+    /// # Errors
+    /// When the name or the source cannot be or is another's, or its port cannot be had.
+    pub fn add_camera(&self, name: &str, source: &str) -> Result<(), AggregatorError> {
+        let camera = CameraConfig::new(name, source)?;
+        self.request(|answer| Request::Add(camera, answer))
+    }
+
+    /// Removes a camera while packets go on, and frees its port or ends its connection. From now on it is in
+    /// no packet. `*` removes every `*` source, and the cameras that came to it; one of these by its own
+    /// name is removed once its sender is silent, and comes again with it.
+    ///
+    /// # Errors
+    /// When there is none of that name, or it would come again at once.
+    pub fn remove_camera(&self, name: &str) -> Result<(), AggregatorError> {
+        self.request(|answer| Request::Remove(name.to_owned(), answer))
+    }
+
+    fn request(&self, request: impl FnOnce(Answer) -> Request) -> Result<(), AggregatorError> {
+        let (answer, result) = std::sync::mpsc::channel();
+        let stopped = || AggregatorError::from(ConsumerError::Stopped);
+        self.requests.send(request(answer)).map_err(|_| stopped())?;
+        result.recv().map_err(|_| stopped())?
     }
 
     /// The next packet; `None` if there is none within `timeout`. The first call subscribes, as the settings

@@ -28,6 +28,40 @@ pub struct CameraConfig {
     pub source: SourceSpec,
 }
 
+impl CameraConfig {
+    /// A camera called `name`, or for `*` every sender that arrives, from `source`, such as `rtp://:5000`.
+    ///
+    /// # Errors
+    /// When the name or the source cannot be.
+    pub fn new(name: &str, source: &str) -> Result<Self, SettingsError> {
+        let mut settings = Settings::default();
+        settings.add_camera(name, source)?;
+        settings.cameras.pop().ok_or(SettingsError::NoCamera)
+    }
+
+    /// Checks that neither its name nor its port is one of `others`'.
+    pub(crate) fn check_beside<'a>(
+        &self,
+        others: impl IntoIterator<Item = &'a Self>,
+    ) -> Result<(), SettingsError> {
+        for other in others {
+            if let Some(name) = &self.name
+                && other.name.as_ref() == Some(name)
+            {
+                return Err(SettingsError::DuplicateName(name.clone()));
+            }
+            if let (Some((protocol, address)), Some((its, at))) =
+                (self.source.listens(), other.source.listens())
+                && protocol == its
+                && overlap(address, at)
+            {
+                return Err(SettingsError::DuplicatePort { protocol, port: address.port() });
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Everything that can be set.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -285,24 +319,16 @@ impl Settings {
     /// # Errors
     /// When there is no camera, a name or port is used twice, or a number is out of range.
     pub fn check(&self) -> Result<(), SettingsError> {
-        if self.cameras.is_empty() {
-            return Err(SettingsError::NoCamera);
-        }
+        if self.cameras.is_empty() { Err(SettingsError::NoCamera) } else { self.check_values() }
+    }
+
+    /// The same, but that there may be no camera yet.
+    ///
+    /// # Errors
+    /// When a name or port is used twice, or a number is out of range.
+    pub fn check_values(&self) -> Result<(), SettingsError> {
         for (index, camera) in self.cameras.iter().enumerate() {
-            let before = &self.cameras[..index];
-            if let Some(name) = &camera.name
-                && before.iter().any(|other| other.name.as_ref() == Some(name))
-            {
-                return Err(SettingsError::DuplicateName(name.clone()));
-            }
-            if let Some((protocol, address)) = camera.source.listens()
-                && before
-                    .iter()
-                    .filter_map(|other| other.source.listens())
-                    .any(|(other, at)| other == protocol && overlap(at, address))
-            {
-                return Err(SettingsError::DuplicatePort { protocol, port: address.port() });
-            }
+            camera.check_beside(&self.cameras[..index])?;
         }
         let range = |ok: bool, key, range| if ok { Ok(()) } else { Err(SettingsError::Range { key, range }) };
         range((1..=100_000).contains(&self.queue), "queue", "1 to 100000")?;

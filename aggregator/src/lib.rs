@@ -36,6 +36,6 @@ pub use deliver::{
     CameraName, Codec, CodedFrame, Consumer, ConsumerCounters, ConsumerError, Entry, Frame, FrameStatus,
     FrameType, MotionVector, Packet, Picture, PixelFormat, Pixels, Queue, Subscription, TimeSource,
 };
-pub use engine::CameraStatus;
+pub use engine::{CameraStatus, RemoveError};
 pub use source::PortCounters;
 pub use sync::{Policy, Rate, Synchronizer};

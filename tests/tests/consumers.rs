@@ -141,3 +141,33 @@ fn consumers_are_told_when_the_aggregator_is_dropped() {
     drop(aggregator);
     assert_eq!(waiting.join().expect("no panic"), framelock_aggregator::ConsumerError::Closed);
 }
+
+#[test]
+fn cameras_are_added_and_removed_while_packets_go_on() {
+    let (aggregator, _senders) = rig();
+    let mut packets = aggregator.subscribe(Subscription::decoded()).expect("there is a decoder");
+    complete(&mut packets, 3);
+    let port = free_port();
+    let source = format!("rtp://127.0.0.1:{port}");
+    aggregator.add_camera("top", &source).expect("a free port");
+    let error = aggregator.add_camera("top", &source).expect_err("twice").to_string();
+    assert!(error.contains("two cameras are called \"top\""), "{error}");
+    let _sender = sender("top", port);
+    let until = |packets: &mut Consumer, count| loop {
+        let packet = next(packets);
+        if packet.complete && packet.entries.len() == count {
+            return packet;
+        }
+    };
+    let packet = until(&mut packets, 3);
+    let picture = packet.entries[2].frame.as_ref().and_then(|frame| frame.picture());
+    assert!(picture.is_some_and(|picture| picture.width() == 320));
+    aggregator.remove_camera("left").expect("it is there");
+    let names = until(&mut packets, 2).entries.into_iter().map(|entry| entry.camera.to_string());
+    assert_eq!(names.collect::<Vec<_>>(), ["right", "top"]);
+    assert_eq!(aggregator.status().len(), 2);
+    // Its port is free again.
+    aggregator.remove_camera("top").expect("it is there");
+    let socket = std::net::UdpSocket::bind(("127.0.0.1", port));
+    assert!(socket.is_ok(), "{socket:?}");
+}

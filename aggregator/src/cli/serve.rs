@@ -71,6 +71,7 @@ fn serve(settings: &Settings, options: &Options) -> Result<(), CliError> {
     runtime.block_on(async {
         // Before the first sign of life: whoever sees it may signal at once.
         let interrupt = Interrupt::new().map_err(CliError::System)?;
+        settings.check()?;
         let mut aggregator = Aggregator::start(settings)?;
         follow(&mut aggregator, interrupt, options).await
     })

@@ -11,16 +11,17 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use framelock_common::time::{HostTime, Span};
-use tokio::sync::mpsc::Receiver;
+use tokio::sync::mpsc::{Receiver, UnboundedReceiver};
 
 use super::{DecodeInput, Engine, PortIndex};
-use crate::aggregator::Shared;
+use crate::aggregator::{AggregatorError, Shared};
 use crate::clock;
+use crate::config::CameraConfig;
 use crate::decode::DecoderOptions;
 use crate::deliver::Demand;
 use crate::source::session::Sessions;
 use crate::source::socket::{Batch, SocketError, UdpPort};
-use crate::source::{Channel, Datagram, SourceSpec};
+use crate::source::{Channel, Datagram, PortSpec, SourceSpec};
 use crate::sync::CameraIndex;
 
 /// How often the status that consumers see is renewed.
@@ -35,6 +36,18 @@ pub enum Command {
     KeyFrame(CameraIndex),
 }
 
+/// What the loop can be asked to do, and where it says what came of it.
+#[derive(Debug)]
+pub(crate) enum Request {
+    /// Add a camera.
+    Add(CameraConfig, Answer),
+    /// Remove the camera of this name.
+    Remove(String, Answer),
+}
+
+/// Where to say what came of a request.
+pub(crate) type Answer = std::sync::mpsc::Sender<Result<(), AggregatorError>>;
+
 /// The sockets of all sources.
 #[derive(Debug)]
 pub struct Sockets {
@@ -48,23 +61,40 @@ impl Sockets {
     /// # Errors
     /// When a source's port cannot be had.
     pub fn bind(sources: &[SourceSpec]) -> Result<Self, SocketError> {
-        let mut ports = Vec::new();
+        let mut sockets = Self { ports: Vec::new() };
         let listening =
             || sources.iter().enumerate().filter_map(|(index, source)| Some((index, source.port()?)));
-        for (index, source) in listening() {
-            ports.push((index, Channel::Main, UdpPort::bind(source.bind)?));
-            tracing::info!(%source, "listening");
-        }
-        for (index, source) in listening() {
-            let Some(rtcp) = source.rtcp_port() else { continue };
-            match UdpPort::bind(SocketAddr::new(source.bind.ip(), rtcp)) {
-                Ok(port) => ports.push((index, Channel::Rtcp, port)),
-                Err(error) => {
-                    tracing::info!(%source, %error, "no RTCP on the port above; it is taken on the RTP port only");
-                }
+        listening().try_for_each(|(index, source)| sockets.bind_main(index, source))?;
+        listening().for_each(|(index, source)| sockets.bind_rtcp(index, source));
+        Ok(sockets)
+    }
+
+    /// Binds one more source.
+    fn add(&mut self, index: PortIndex, source: &SourceSpec) -> Result<(), SocketError> {
+        let Some(source) = source.port() else { return Ok(()) };
+        self.bind_main(index, source)?;
+        self.bind_rtcp(index, source);
+        Ok(())
+    }
+
+    fn remove(&mut self, index: PortIndex) {
+        self.ports.retain(|(other, ..)| *other != index);
+    }
+
+    fn bind_main(&mut self, index: PortIndex, source: PortSpec) -> Result<(), SocketError> {
+        self.ports.push((index, Channel::Main, UdpPort::bind(source.bind)?));
+        tracing::info!(%source, "listening");
+        Ok(())
+    }
+
+    fn bind_rtcp(&mut self, index: PortIndex, source: PortSpec) {
+        let Some(rtcp) = source.rtcp_port() else { return };
+        match UdpPort::bind(SocketAddr::new(source.bind.ip(), rtcp)) {
+            Ok(port) => self.ports.push((index, Channel::Rtcp, port)),
+            Err(error) => {
+                tracing::info!(%source, %error, "no RTCP on the port above; it is taken on the RTP port only");
             }
         }
-        Ok(Self { ports })
     }
 
     /// Waits until a socket may have something.
@@ -117,9 +147,10 @@ impl Sockets {
 /// Runs the engine on `sockets` and the sessions of its sources until told to stop.
 pub(crate) async fn run(
     mut engine: Engine,
-    sockets: Sockets,
+    mut sockets: Sockets,
     shared: Arc<Shared>,
     mut commands: Receiver<Command>,
+    mut requests: UnboundedReceiver<Request>,
 ) {
     let mut batch = Batch::default();
     let mut sessions = Sessions::start(engine.sources().enumerate());
@@ -137,6 +168,12 @@ pub(crate) async fn run(
             biased;
             () = shared.stopping() => break,
             Some(Command::KeyFrame(camera)) = commands.recv() => engine.request_key_frame(camera),
+            Some(request) = requests.recv() => {
+                let (result, answer) = handle(request, &mut engine, &mut sockets, &mut sessions);
+                shared.set_status(engine.status(clock::now()), engine.strangers());
+                // Whoever asked may be gone.
+                let _nobody_listens = answer.send(result);
+            }
             () = shared.hub.changed() => {}
             ready = sockets.readable() => {
                 if let Err(error) = ready {
@@ -163,6 +200,7 @@ pub(crate) async fn run(
                     shared.pool.submit(camera, frame);
                 }
                 DecodeInput::Flush(camera) => shared.pool.flush(camera),
+                DecodeInput::Forget(camera) => shared.pool.forget(camera),
             }
         }
         while let Some(packet) = engine.poll_packet() {
@@ -182,6 +220,42 @@ async fn sleep(span: Span) {
         Duration::ZERO => tokio::task::yield_now().await,
         duration => tokio::time::sleep(duration).await,
     }
+}
+
+/// Does what was asked for; what came of it, and who is to be told.
+fn handle(
+    request: Request,
+    engine: &mut Engine,
+    sockets: &mut Sockets,
+    sessions: &mut Sessions,
+) -> (Result<(), AggregatorError>, Answer) {
+    match request {
+        Request::Add(camera, answer) => (add(&camera, engine, sockets, sessions), answer),
+        Request::Remove(name, answer) => {
+            let removed = engine.remove_camera(&name).map(|ports| {
+                for port in ports {
+                    sockets.remove(port);
+                    sessions.remove(port);
+                }
+            });
+            (removed.map_err(AggregatorError::from), answer)
+        }
+    }
+}
+
+fn add(
+    camera: &CameraConfig,
+    engine: &mut Engine,
+    sockets: &mut Sockets,
+    sessions: &mut Sessions,
+) -> Result<(), AggregatorError> {
+    let port = engine.add_source(camera)?;
+    if let Err(error) = sockets.add(port, &camera.source) {
+        engine.withdraw(port);
+        return Err(error.into());
+    }
+    sessions.add(port, camera.source.clone());
+    Ok(())
 }
 
 /// Consumers want something else now.

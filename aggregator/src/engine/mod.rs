@@ -4,6 +4,7 @@
 //! Sans-IO: it is told the time and the host's clock, so the same engine runs live, over a capture file
 //! and under simulated networks. Live sockets are in [`live`]; capture files in [`offline`].
 
+mod cameras;
 pub mod live;
 pub mod offline;
 mod said;
@@ -15,6 +16,7 @@ use std::collections::VecDeque;
 
 use framelock_common::time::{HostTime, Span};
 
+pub use cameras::RemoveError;
 pub use status::{CameraStatus, LastFrame};
 
 use said::Said;
@@ -22,10 +24,10 @@ use said::Said;
 use crate::config::{CameraConfig, Settings};
 use crate::deliver::{CameraName, Codec, Frame, Outcome, Packet};
 use crate::source::{
-    Datagram, DownReason, PortCounters, PortEvent, Protocol, RtpPort, SessionEvent, SessionPort, SourceSpec,
-    StreamOutput, Transmit, TsPort,
+    Datagram, DownReason, PortCounters, PortEvent, RtpPort, SessionEvent, SessionPort, SourceSpec,
+    StreamOutput, StreamStatus, Transmit, TsPort,
 };
-use crate::sync::{CameraIndex, SourceState, SyncCamera, SyncEvent, SyncFrame, Synchronizer};
+use crate::sync::{CameraIndex, SourceState, SyncEvent, SyncFrame, Synchronizer};
 use crate::timestamp::HostClock;
 
 /// Frames that may wait for [`Engine::poll_decode`]; nobody who decodes lets it get there.
@@ -41,13 +43,19 @@ pub enum DecodeInput {
     Frame(CameraIndex, Frame),
     /// Its source is down: what the decoder holds back is to come out.
     Flush(CameraIndex),
+    /// It was removed.
+    Forget(CameraIndex),
 }
 
 /// See the module.
 #[derive(Debug)]
 pub struct Engine {
+    /// Only grows: whoever was given a number keeps it.
     ports: Vec<Port>,
+    /// Only grows, too, in step with the synchronizer's.
     cameras: Vec<Camera>,
+    seed: u64,
+    max_cameras: usize,
     sync: Synchronizer<Frame>,
     now: HostTime,
     /// Somebody wants pixels.
@@ -61,9 +69,9 @@ pub struct Engine {
 
 #[derive(Debug)]
 struct Port {
-    spec: SourceSpec,
+    config: CameraConfig,
     kind: Kind,
-    /// The engine's camera of each of the port's.
+    /// The engine's camera at each of the port's places.
     cameras: Vec<usize>,
 }
 
@@ -72,6 +80,8 @@ enum Kind {
     Rtp(Box<RtpPort>),
     Ts(Box<TsPort>),
     Session(Box<SessionPort>),
+    /// It was removed.
+    Gone,
 }
 
 #[derive(Debug)]
@@ -90,6 +100,8 @@ struct Camera {
     late: Said<bool>,
     /// How many jumps its capture times have made, and how far the last was.
     steps: Said<(u64, Span)>,
+    /// It is here only for its name, which packets under way may still need.
+    removed: bool,
 }
 
 impl Engine {
@@ -99,6 +111,8 @@ impl Engine {
         let mut engine = Self {
             ports: Vec::new(),
             cameras: Vec::new(),
+            seed,
+            max_cameras: settings.max_cameras,
             sync: Synchronizer::new(&settings.sync, Vec::new()),
             now: HostTime::from_nanos(0),
             decoding: false,
@@ -106,55 +120,15 @@ impl Engine {
             reference: Said::default(),
             unsaid: false,
         };
-        for (index, camera) in settings.cameras.iter().enumerate() {
-            engine.add_port(index, camera, settings.max_cameras, seed);
+        for camera in &settings.cameras {
+            engine.add_port(camera);
         }
         engine
     }
 
-    fn add_port(&mut self, index: PortIndex, camera: &CameraConfig, max_cameras: usize, seed: u64) {
-        #[expect(clippy::cast_possible_truncation, reason = "32 of the seed's bits are enough")]
-        let ssrc = (seed.rotate_left(7) as u32).wrapping_add(0x9e37_79b9_u32.wrapping_mul(index as u32 + 1));
-        let protocol = camera.source.port().map(|port| port.protocol);
-        let kind = match (protocol, &camera.name) {
-            (None, _) => Kind::Session(Box::default()),
-            (Some(Protocol::UdpTs), _) => Kind::Ts(Box::default()),
-            (Some(Protocol::Rtp), Some(_)) => Kind::Rtp(Box::new(RtpPort::single(ssrc))),
-            (Some(Protocol::Rtp), None) => Kind::Rtp(Box::new(RtpPort::many(max_cameras, ssrc))),
-        };
-        self.ports.push(Port { spec: camera.source.clone(), kind, cameras: Vec::new() });
-        if let Some(name) = &camera.name {
-            self.add_camera(index, name.clone());
-        }
-    }
-
-    fn add_camera(&mut self, port: PortIndex, name: CameraName) {
-        let place = self.ports[port].cameras.len();
-        self.ports[port].cameras.push(self.cameras.len());
-        let span = tracing::info_span!("stream", camera = %name);
-        match &mut self.ports[port].kind {
-            Kind::Rtp(rtp) => rtp.set_span(place, span.clone()),
-            Kind::Ts(ts) => ts.set_span(span.clone()),
-            Kind::Session(_) => {}
-        }
-        self.cameras.push(Camera {
-            name,
-            port,
-            place,
-            state: SourceState::Starting,
-            reason: None,
-            last: None,
-            span,
-            late: Said::default(),
-            steps: Said::default(),
-        });
-        let index = self.sync.add_camera(SyncCamera::default());
-        debug_assert_eq!(index.get() + 1, self.cameras.len());
-    }
-
     /// The sources to listen on or to connect to, by [`PortIndex`].
     pub fn sources(&self) -> impl ExactSizeIterator<Item = SourceSpec> {
-        self.ports.iter().map(|port| port.spec.clone())
+        self.ports.iter().map(|port| port.config.source.clone())
     }
 
     /// A datagram arrived on one of the ports.
@@ -163,7 +137,7 @@ impl Engine {
         match &mut self.ports[port].kind {
             Kind::Rtp(rtp) => rtp.handle_datagram(datagram, host),
             Kind::Ts(ts) => ts.handle_datagram(datagram, host),
-            Kind::Session(_) => {}
+            Kind::Session(_) | Kind::Gone => {}
         }
         self.handle_port_events(port, host);
         self.log_sync_events();
@@ -187,6 +161,7 @@ impl Engine {
                 Kind::Rtp(rtp) => rtp.handle_timeout(now, host),
                 Kind::Ts(ts) => ts.handle_timeout(now),
                 Kind::Session(session) => session.handle_timeout(now),
+                Kind::Gone => {}
             }
             self.handle_port_events(port, host);
         }
@@ -206,6 +181,7 @@ impl Engine {
             Kind::Rtp(rtp) => rtp.poll_timeout(),
             Kind::Ts(ts) => ts.poll_timeout(),
             Kind::Session(session) => session.poll_timeout(),
+            Kind::Gone => None,
         });
         ports.chain(self.sync.poll_timeout()).min()
     }
@@ -214,7 +190,7 @@ impl Engine {
     pub fn poll_transmit(&mut self, now: HostTime) -> Option<(PortIndex, Transmit)> {
         self.ports.iter_mut().enumerate().find_map(|(index, port)| match &mut port.kind {
             Kind::Rtp(rtp) => Some((index, rtp.poll_transmit(now)?)),
-            Kind::Ts(_) | Kind::Session(_) => None,
+            Kind::Ts(_) | Kind::Session(_) | Kind::Gone => None,
         })
     }
 
@@ -247,7 +223,7 @@ impl Engine {
 
     /// Asks a camera's sender for a key frame, if it can be asked.
     pub fn request_key_frame(&mut self, camera: CameraIndex) {
-        let Some(camera) = self.cameras.get(camera.get()) else { return };
+        let Some(camera) = self.cameras.get(camera.get()).filter(|camera| !camera.removed) else { return };
         if let Kind::Rtp(rtp) = &mut self.ports[camera.port].kind {
             rtp.request_key_frame(camera.place, self.now);
         }
@@ -267,7 +243,7 @@ impl Engine {
             sum += match &port.kind {
                 Kind::Rtp(rtp) => rtp.counters(),
                 Kind::Ts(ts) => ts.counters(),
-                Kind::Session(_) => PortCounters::default(),
+                Kind::Session(_) | Kind::Gone => PortCounters::default(),
             };
         }
         sum
@@ -285,11 +261,12 @@ impl Engine {
                 Kind::Rtp(rtp) => rtp.status(camera.place),
                 Kind::Ts(ts) => ts.status(),
                 Kind::Session(session) => session.status(),
+                Kind::Gone => StreamStatus::default(),
             },
             sync: sync.stats(CameraIndex::new(index)).unwrap_or_default(),
             last: camera.last,
         };
-        self.cameras.iter().enumerate().map(of).collect()
+        self.cameras.iter().enumerate().filter(|(_, camera)| !camera.removed).map(of).collect()
     }
 
     fn handle_port_events(&mut self, port: PortIndex, host: &HostClock) {
@@ -298,28 +275,36 @@ impl Engine {
                 Kind::Rtp(rtp) => rtp.poll_event(),
                 Kind::Ts(ts) => ts.poll_event(),
                 Kind::Session(session) => session.poll_event(),
+                Kind::Gone => None,
             };
             match event {
                 None => return,
                 Some(PortEvent::Camera(name)) => {
                     let name = self.unique(name);
-                    self.add_camera(port, name);
+                    let place = self.ports[port].cameras.len();
+                    self.ports[port].cameras.push(0);
+                    self.add_camera(port, place, name);
                     let _in_stream = self.cameras.last().map(|camera| camera.span.enter());
-                    tracing::info!(source = %self.ports[port].spec, "a new sender is a camera now");
+                    tracing::info!(source = %self.ports[port].config.source, "a new sender is a camera now");
                 }
                 Some(PortEvent::Taken(place, address)) => {
-                    let _in_stream = self.cameras[self.ports[port].cameras[place]].span.enter();
+                    let camera = self.camera_at(port, place);
+                    let _in_stream = self.cameras[camera].span.enter();
                     tracing::info!(%address, "receiving");
                 }
                 Some(PortEvent::Down(place, reason)) => {
                     let camera = self.ports[port].cameras[place];
+                    if self.cameras[camera].removed {
+                        continue;
+                    }
                     if self.decoding && self.decode.len() < MAX_DECODE {
                         self.decode.push_back(DecodeInput::Flush(CameraIndex::new(camera)));
                     }
                     self.set_state(camera, SourceState::Broken, Some(reason));
                 }
                 Some(PortEvent::Output(place, output)) => {
-                    self.handle_output(self.ports[port].cameras[place], output, host);
+                    let camera = self.camera_at(port, place);
+                    self.handle_output(camera, output, host);
                 }
             }
         }
@@ -366,7 +351,7 @@ impl Engine {
     }
 
     fn unique(&self, name: String) -> CameraName {
-        let taken = |name: &str| self.cameras.iter().any(|camera| camera.name.as_str() == name);
+        let taken = |name: &str| self.living().any(|camera| camera.name.as_str() == name);
         if !taken(&name) {
             return CameraName::new(&name);
         }

@@ -3,6 +3,7 @@
 
 mod attacks;
 mod board;
+mod cameras;
 mod decoding;
 mod faults;
 mod many;

@@ -1,8 +1,10 @@
 //! Keeps sessions up: runs each, watches whether anything comes, and tries again after it failed.
 
+use std::collections::HashMap;
+
 use framelock_common::time::{HostTime, Span};
-use tokio::sync::mpsc::{Receiver, channel};
-use tokio::task::JoinSet;
+use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio::task::{AbortHandle, JoinSet};
 
 use super::backoff::Backoff;
 use super::event::Progress;
@@ -18,6 +20,9 @@ const QUEUE: usize = 8;
 #[derive(Debug)]
 pub(crate) struct Sessions {
     tasks: JoinSet<()>,
+    /// The task of each port.
+    handles: HashMap<usize, AbortHandle>,
+    sender: Sender<(usize, SessionEvent)>,
     events: Receiver<(usize, SessionEvent)>,
 }
 
@@ -25,16 +30,27 @@ impl Sessions {
     /// Starts a session for every source that is one. Must be called inside a tokio runtime.
     pub(crate) fn start(sources: impl Iterator<Item = (usize, SourceSpec)>) -> Self {
         let (sender, events) = channel(QUEUE);
-        let mut tasks = JoinSet::new();
-        for (port, source) in sources {
-            let SourceSpec::Session(spec) = source else { continue };
-            let sender = sender.clone();
-            tasks.spawn(async move {
-                let sink = |progress| Sink::new(port, sender.clone(), progress);
-                supervise(&spec, sink).await;
-            });
+        let mut sessions = Self { tasks: JoinSet::new(), handles: HashMap::new(), sender, events };
+        sources.for_each(|(port, source)| sessions.add(port, source));
+        sessions
+    }
+
+    /// Starts a session for a source that is one. Must be called inside a tokio runtime.
+    pub(crate) fn add(&mut self, port: usize, source: SourceSpec) {
+        let SourceSpec::Session(spec) = source else { return };
+        let sender = self.sender.clone();
+        let handle = self.tasks.spawn(async move {
+            let sink = |progress| Sink::new(port, sender.clone(), progress);
+            supervise(&spec, sink).await;
+        });
+        self.handles.insert(port, handle);
+    }
+
+    /// Ends a source's session. What it told before may still come.
+    pub(crate) fn remove(&mut self, port: usize) {
+        if let Some(handle) = self.handles.remove(&port) {
+            handle.abort();
         }
-        Self { tasks, events }
     }
 
     /// The next event and whose it is; waits for ever where there is no session. Can be cancelled: no event is
