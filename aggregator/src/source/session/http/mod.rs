@@ -108,7 +108,8 @@ impl MediaType {
                 });
                 Self::Parts(boundary.unwrap_or_default())
             }
-            "" => Self::Other("nothing said".to_owned()),
+            // Who does not say what it is, such as ffmpeg, may well send parts.
+            "" | "application/octet-stream" => Self::Parts(String::new()),
             _ => Self::Other(printable(&name)),
         }
     }
@@ -159,7 +160,8 @@ mod tests {
             ("image/jpeg", MediaType::Image),
             ("IMAGE/JPG; x=y", MediaType::Image),
             ("text/html; charset=utf-8", MediaType::Other("text/html".to_owned())),
-            ("", MediaType::Other("nothing said".to_owned())),
+            ("application/octet-stream", parts("")),
+            ("", parts("")),
         ] {
             assert_eq!(MediaType::parse(value), expected, "{value}");
         }
