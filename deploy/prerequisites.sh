@@ -9,7 +9,8 @@
 set -euo pipefail
 
 build=(pkg-config cmake nasm clang libclang-dev libavcodec-dev libavformat-dev libavutil-dev)
-test=(ffmpeg openssl python3-gi python3-zmq gir1.2-gst-rtsp-server-1.0 glib-networking chrony ntpsec-ntpdate iproute2 gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good
+test=(ffmpeg openssl python3-gi python3-zmq gir1.2-gst-rtsp-server-1.0 glib-networking chrony ntpsec-ntpdate iproute2
+      gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good
       gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly gstreamer1.0-libav)
 cross=(gcc-arm-linux-gnueabihf g++-arm-linux-gnueabihf gcc-aarch64-linux-gnu g++-aarch64-linux-gnu clang libclang-dev cmake)
 board=(qemu-system-arm qemu-user cpio kmod chrony)
