@@ -8,11 +8,16 @@ CARGO_DENY := $(TOOLS)/bin/cargo-deny
 CARGO_FUZZ := $(TOOLS)/bin/cargo-fuzz
 FUZZ_TARGETS = $(patsubst tests/fuzz/fuzz_targets/%.rs,%,$(wildcard tests/fuzz/fuzz_targets/*.rs))
 
-.PHONY: help demo test test-rust lint cross board-test board-phase bench fuzz
+PYTHON ?= python3
+VENV := target/python/venv
+TEST_VENV := target/python/test-venv
+
+.PHONY: help demo python test test-rust test-python lint cross board-test board-phase bench fuzz
 
 help:
 	@echo 'make demo        three simulated boards, synchronized: no hardware, no configuration (SECONDS=20 CAMERAS=3)'
-	@echo 'make test        all tests: units, real peers, faults, fuzzing, emulated ARM boards'
+	@echo 'make python      the Python package, as a wheel and in a virtual environment of its own'
+	@echo 'make test        all tests: units, real peers, faults, Python, fuzzing, emulated ARM boards'
 	@echo 'make lint        formatting, clippy, documentation, licences and duplicate crates'
 	@echo 'make cross       the sender for ARM boards (armv7 and aarch64)'
 	@echo 'make board-test  the sender on two emulated ARM boards with a real camera driver'
@@ -25,13 +30,30 @@ demo:
 	cargo build --release --locked -p framelock-sender -p framelock-aggregator --bins
 	target/release/framelock-aggregator demo --cameras $(CAMERAS) --seconds $(SECONDS)
 
-test: test-rust fuzz board-test
+python: $(VENV)/made
+	@deploy/prerequisites.sh python
+	$(VENV)/bin/pip wheel --quiet --no-deps --wheel-dir target/python/wheels ./aggregator/python
+	$(VENV)/bin/pip install --quiet --force-reinstall --no-deps target/python/wheels/framelock-*.whl
+	@$(VENV)/bin/python -c 'import framelock'
+	@ls target/python/wheels/framelock-*.whl
+	@echo 'Install it elsewhere with pip, or use it here: $(VENV)/bin/python'
+
+test: test-rust test-python fuzz board-test
 
 test-rust:
 	@deploy/prerequisites.sh test
 	cargo build --workspace --locked --bins
 	cargo test --workspace --locked
 	cargo test -p framelock-aggregator --locked --no-default-features --features openh264 --lib decode
+
+# Installed as users do, with pip from the checkout, but built as the other tests are.
+test-python: $(TEST_VENV)/made
+	@deploy/prerequisites.sh test
+	cargo build --workspace --locked --bins
+	MATURIN_PEP517_ARGS='--profile dev' $(TEST_VENV)/bin/pip install --quiet --force-reinstall --no-deps ./aggregator/python
+	cd aggregator/python && ../../$(TEST_VENV)/bin/mypy python/framelock tests/*.py examples
+	cd aggregator/python && ../../$(TEST_VENV)/bin/stubtest framelock._native --mypy-config-file pyproject.toml
+	cd aggregator/python && ../../$(TEST_VENV)/bin/pytest
 
 lint: $(CARGO_DENY)
 	@deploy/prerequisites.sh build
@@ -53,11 +75,12 @@ board-phase:
 	@deploy/prerequisites.sh board-test
 	tests/board/run.sh --phase
 
-bench:
+bench: python
 	@deploy/prerequisites.sh test
 	@deploy/prerequisites.sh board-test
 	cross/build.sh armv7-unknown-linux-gnueabihf board
 	cargo build --release --locked --bins
+	$(VENV)/bin/pip install --quiet --requirement aggregator/python/requirements.txt
 	cargo bench --locked -p framelock-tests
 
 fuzz: $(CARGO_FUZZ)
@@ -71,3 +94,15 @@ $(CARGO_DENY):
 
 $(CARGO_FUZZ):
 	cargo install cargo-fuzz --version 0.13.2 --locked --debug --root $(TOOLS) --target-dir target/tools/build
+
+$(VENV)/made:
+	@deploy/prerequisites.sh python
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet numpy
+	touch $@
+
+$(TEST_VENV)/made: aggregator/python/requirements.txt
+	@deploy/prerequisites.sh python
+	$(PYTHON) -m venv $(TEST_VENV)
+	$(TEST_VENV)/bin/pip install --quiet --requirement $<
+	touch $@

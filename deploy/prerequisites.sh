@@ -3,23 +3,27 @@
 # Installs with apt where it may (root, or sudo without a password); otherwise names what to install and fails.
 #
 #   deploy/prerequisites.sh build         to build the sender and the aggregator, and to run the demo
-#   deploy/prerequisites.sh test          build, and the real peers that the tests talk to
+#   deploy/prerequisites.sh python        build, and the Python package
+#   deploy/prerequisites.sh test          build, python, and the real peers that the tests and benches talk to
 #   deploy/prerequisites.sh cross         the cross compilers for ARM boards
 #   deploy/prerequisites.sh board-test    cross, and the emulated boards (also for the benches)
 set -euo pipefail
 
 build=(pkg-config cmake nasm clang libclang-dev libavcodec-dev libavformat-dev libavutil-dev)
-test=(ffmpeg chrony ntpsec-ntpdate iproute2 gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good
-      gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly gstreamer1.0-libav)
+python=(python3 python3-venv)
+test=(ffmpeg openssl chrony ntpsec-ntpdate iproute2 glib-networking python3-gi python3-zmq gir1.2-gstreamer-1.0
+      gir1.2-gst-rtsp-server-1.0 gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good
+      gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly gstreamer1.0-libav libswscale-dev)
 cross=(gcc-arm-linux-gnueabihf g++-arm-linux-gnueabihf gcc-aarch64-linux-gnu g++-aarch64-linux-gnu clang libclang-dev cmake)
 board=(qemu-system-arm qemu-user cpio kmod chrony)
 
 case "${1:-}" in
   build) want=("${build[@]}") ;;
-  test) want=("${build[@]}" "${test[@]}") ;;
+  python) want=("${build[@]}" "${python[@]}") ;;
+  test) want=("${build[@]}" "${python[@]}" "${test[@]}") ;;
   cross) want=("${cross[@]}") ;;
   board-test) want=("${build[@]}" "${cross[@]}" "${board[@]}") ;;
-  *) echo "usage: deploy/prerequisites.sh build|test|cross|board-test" >&2; exit 2 ;;
+  *) echo "usage: deploy/prerequisites.sh build|python|test|cross|board-test" >&2; exit 2 ;;
 esac
 
 for tool in cargo cc; do

@@ -1,31 +1,29 @@
 //! The aggregator as a library: a builder, a running aggregator, and its packets.
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use framelock_common::time::{HostTime, Span};
-use tokio::sync::Notify;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc, watch};
 
 use crate::clock;
-use crate::config::{Settings, SettingsError};
-use crate::decode::{self, DecodeError};
-use crate::deliver::Packet;
-use crate::engine::live::Command;
-use crate::engine::{CameraStatus, Engine, Sockets, live};
+use crate::config::{CameraConfig, Settings, SettingsError};
+use crate::decode::{
+    self, BuiltIn, DecodeError, DecodePool, DecodeStats, DecoderOptions, Decoders, PoolEvent,
+};
+use crate::deliver::{
+    Consumer, ConsumerCounters, ConsumerError, Frame, Hub, Outcome, Packet, Pixels, Queue, Subscription,
+};
+use crate::engine::live::{Answer, Command, Request};
+use crate::engine::{CameraStatus, Engine, RemoveError, Sockets, live};
 use crate::ntp::{NtpService, NtpServiceError, NtpSettings};
 use crate::source::PortCounters;
 use crate::source::socket::SocketError;
-use crate::sync::{PacketQueue, Policy, QueueCounters, Rate};
+use crate::sync::{Policy, Rate};
 
-/// How long a packet waits for its pictures before the missing ones count as failed.
-const DECODE_WAIT: Span = Span::from_secs(1);
 /// Commands that may wait for the receive loop; more are dropped, and asked for again if still needed.
 const MAX_COMMANDS: usize = 64;
-
-/// Memory that the packets may take which wait for their consumer.
-const QUEUE_BYTES: usize = 256 << 20;
 
 /// Why an aggregator does not start or does not go on.
 #[derive(Debug, thiserror::Error)]
@@ -42,12 +40,15 @@ pub enum AggregatorError {
     /// The NTP service was asked for and cannot be had.
     #[error(transparent)]
     Ntp(#[from] NtpServiceError),
+    /// A camera cannot be removed.
+    #[error(transparent)]
+    Remove(#[from] RemoveError),
     /// The system gives no thread or runtime.
     #[error("cannot start the receive thread: {0}")]
     Thread(std::io::Error),
-    /// The receive thread is gone.
-    #[error("the receive thread ended unexpectedly; the log says why")]
-    Stopped,
+    /// No packet will come any more.
+    #[error(transparent)]
+    Consumer(#[from] ConsumerError),
 }
 
 /// Sets an [`Aggregator`] up.
@@ -88,16 +89,15 @@ impl AggregatorBuilder {
         self
     }
 
-    /// How many packets are kept for a slow consumer; the oldest gives way and is counted. So it does where they
-    /// take more than 256 MiB, decoded pictures included.
+    /// How many packets [`Aggregator::next`] keeps for a slow caller; the oldest gives way and is counted. So it
+    /// does where they take more than 256 MiB, decoded pictures included.
     #[must_use]
     pub fn queue(mut self, packets: usize) -> Self {
         self.settings.queue = packets;
         self
     }
 
-    /// Decode every frame: packets then wait for their pictures, and a frame that does not decode is
-    /// a [`FrameStatus::ReadError`](crate::FrameStatus::ReadError).
+    /// Whether [`Aggregator::next`] hands out packets with pictures: see [`Pixels::Decoded`].
     #[must_use]
     pub fn decode(mut self, decode: bool) -> Self {
         self.settings.decode = decode;
@@ -120,7 +120,7 @@ impl AggregatorBuilder {
     }
 }
 
-/// A running aggregator. Dropping it stops the receive thread and frees the ports.
+/// A running aggregator. Dropping it stops the receive thread, frees the ports and tells every consumer.
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -136,8 +136,12 @@ impl AggregatorBuilder {
 #[derive(Debug)]
 pub struct Aggregator {
     shared: Arc<Shared>,
+    requests: mpsc::UnboundedSender<Request>,
     thread: Option<JoinHandle<()>>,
     ntp: Option<NtpService>,
+    /// What [`Self::next`] subscribes to, and its consumer once it is called.
+    own: Subscription,
+    consumer: Option<Consumer>,
 }
 
 impl Aggregator {
@@ -147,21 +151,28 @@ impl Aggregator {
         AggregatorBuilder::default()
     }
 
-    /// Starts with `settings`, such as read from a file.
+    /// Starts with `settings`, such as read from a file. There may be no camera yet: see [`Self::add_camera`].
     ///
     /// # Errors
     /// When the settings are wrong or a port cannot be had.
     pub fn start(settings: &Settings) -> Result<Self, AggregatorError> {
-        settings.check()?;
+        settings.check_values()?;
+        let own = Subscription {
+            pixels: if settings.decode { Pixels::Decoded } else { Pixels::None },
+            queue: Queue::Newest(settings.queue),
+            motion_vectors: false,
+        };
+        // Fail now and not with the first frame.
+        try_decoder(own)?;
         if settings.decode {
-            // Fail now and not with the first frame.
-            drop(decode::open()?);
             tracing::info!(decoder = decode::decoder_name(), "decoding");
         }
         let ntp = NtpService::start_if_wanted(settings.ntp.as_ref())?;
         let (commands, receiver) = mpsc::channel(MAX_COMMANDS);
-        let shared = Arc::new(Shared::new(settings, commands));
-        let engine = Engine::new(settings, clock::random());
+        // Whoever asks waits for the answer: there are never more than callers.
+        let (requests, requested) = mpsc::unbounded_channel();
+        let shared = Arc::new(Shared::new(commands));
+        let mut engine = Engine::new(settings, clock::random());
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -170,86 +181,112 @@ impl Aggregator {
         let for_thread = shared.clone();
         let body = move || {
             let _end = EndGuard(for_thread.clone());
-            runtime.block_on(async move {
+            for_thread.set_status(engine.status(clock::now()), engine.strangers());
+            runtime.block_on(async {
                 let sources: Vec<_> = engine.sources().collect();
                 match Sockets::bind(&sources) {
                     Err(error) => drop(bound.send(Err(error))),
                     Ok(sockets) => {
                         drop(bound.send(Ok(())));
-                        live::run(engine, sockets, for_thread, receiver).await;
+                        live::run(engine, sockets, for_thread, receiver, requested).await;
                     }
                 }
             });
+            // A name that is just being looked up may take longer than anybody wants to wait.
+            runtime.shutdown_background();
         };
         let thread = std::thread::Builder::new()
             .name("receive".to_owned())
             .spawn(body)
             .map_err(AggregatorError::Thread)?;
-        let aggregator = Self { shared, thread: Some(thread), ntp };
+        let aggregator = Self { shared, requests, thread: Some(thread), ntp, own, consumer: None };
         match result.recv() {
             Ok(Ok(())) => Ok(aggregator),
             Ok(Err(error)) => Err(error.into()),
-            Err(_) => Err(AggregatorError::Stopped),
+            Err(_) => Err(ConsumerError::Stopped.into()),
         }
     }
 
-    /// The next packet; `None` if there is none within `timeout`.
+    /// A new consumer, which gets the packets from now on, at its own pace and with its own choice of pixels.
+    /// There may be several; none holds up another.
+    ///
+    /// Nothing is decoded unless some living consumer wants pixels. When the first one does, the senders are
+    /// asked for key frames: see [`Pixels::Decoded`].
     ///
     /// # Errors
-    /// When the receive thread is gone.
+    /// When it wants something decoded that this build has no decoder for.
+    pub fn subscribe(&self, subscription: Subscription) -> Result<Consumer, AggregatorError> {
+        try_decoder(subscription)?;
+        Ok(self.shared.hub.subscribe(subscription))
+    }
+
+    /// Adds a camera while packets go on: as [`AggregatorBuilder::camera`]. From now on it is in every packet,
+    /// after those that there were.
+    ///
+    /// # Errors
+    /// When the name or the source cannot be or is another's, or its port cannot be had.
+    pub fn add_camera(&self, name: &str, source: &str) -> Result<(), AggregatorError> {
+        let camera = CameraConfig::new(name, source)?;
+        self.request(|answer| Request::Add(camera, answer))
+    }
+
+    /// Removes a camera while packets go on, and frees its port or ends its connection. From now on it is in
+    /// no packet. `*` removes every `*` source, and the cameras that came to it; one of these by its own
+    /// name is removed once its sender is silent, and comes again with it.
+    ///
+    /// # Errors
+    /// When there is none of that name, or it would come again at once.
+    pub fn remove_camera(&self, name: &str) -> Result<(), AggregatorError> {
+        self.request(|answer| Request::Remove(name.to_owned(), answer))
+    }
+
+    fn request(&self, request: impl FnOnce(Answer) -> Request) -> Result<(), AggregatorError> {
+        let (answer, result) = std::sync::mpsc::channel();
+        let stopped = || AggregatorError::from(ConsumerError::Stopped);
+        self.requests.send(request(answer)).map_err(|_| stopped())?;
+        result.recv().map_err(|_| stopped())?
+    }
+
+    /// The next packet; `None` if there is none within `timeout`. The first call subscribes, as the settings
+    /// say: the newest [`Settings::queue`] packets, decoded if [`Settings::decode`].
+    ///
+    /// # Errors
+    /// When no packet will come any more.
     pub fn next(&mut self, timeout: Duration) -> Result<Option<Packet>, AggregatorError> {
-        let deadline = clock::now() + Span::from(timeout);
-        let mut state = self.shared.lock();
-        loop {
-            let now = clock::now();
-            if let Some(packet) = state.take(now) {
-                return Ok(Some(packet));
-            }
-            if state.stopped {
-                return Err(AggregatorError::Stopped);
-            }
-            if now >= deadline {
-                return Ok(None);
-            }
-            let wait = (deadline - now).min(DECODE_WAIT).to_duration();
-            state = self.shared.changed.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0;
-        }
+        Ok(self.own_consumer().next(timeout)?)
     }
 
-    /// The next packet, without blocking the executor. Needs a tokio runtime with timers. Can be
-    /// cancelled: no packet is lost.
+    /// The next packet, without blocking the executor: as [`Self::next`]. Needs a tokio runtime with timers.
+    /// Can be cancelled: no packet is lost.
     ///
     /// # Errors
-    /// When the receive thread is gone.
+    /// When no packet will come any more.
     pub async fn next_async(&mut self) -> Result<Packet, AggregatorError> {
-        loop {
-            let changed = self.shared.notify.notified();
-            tokio::pin!(changed);
-            changed.as_mut().enable();
-            {
-                let mut state = self.shared.lock();
-                if let Some(packet) = state.take(clock::now()) {
-                    return Ok(packet);
-                }
-                if state.stopped {
-                    return Err(AggregatorError::Stopped);
-                }
-            }
-            // The timeout only serves pictures that never come.
-            let _ = tokio::time::timeout(DECODE_WAIT.to_duration(), changed).await;
-        }
+        Ok(self.own_consumer().next_async().await?)
+    }
+
+    /// What became of the packets for [`Self::next`].
+    #[must_use]
+    pub fn counters(&self) -> ConsumerCounters {
+        self.consumer.as_ref().map(Consumer::counters).unwrap_or_default()
     }
 
     /// What is known of every camera, in configured order; renewed four times a second.
     #[must_use]
     pub fn status(&self) -> Vec<CameraStatus> {
-        self.shared.lock().status.clone()
+        self.shared.status().cameras.clone()
     }
 
     /// What arrived and was thrown away because it belongs to no camera; renewed with [`Self::status`].
     #[must_use]
     pub fn strangers(&self) -> PortCounters {
-        self.shared.lock().strangers
+        self.shared.status().strangers
+    }
+
+    /// What became of the frames that were to be decoded, for all consumers together.
+    #[must_use]
+    pub fn decoding(&self) -> DecodeStats {
+        self.shared.pool.stats()
     }
 
     /// The NTP service, if there is one.
@@ -258,16 +295,15 @@ impl Aggregator {
         self.ntp.as_ref()
     }
 
-    /// What went through the packet queue: `dropped` counts packets that a slow consumer missed.
-    #[must_use]
-    pub fn queue(&self) -> QueueCounters {
-        self.shared.lock().queue.counters()
+    fn own_consumer(&mut self) -> &mut Consumer {
+        self.consumer.get_or_insert_with(|| self.shared.hub.subscribe(self.own))
     }
 }
 
 impl Drop for Aggregator {
     fn drop(&mut self) {
-        self.shared.stop();
+        self.shared.hub.end(ConsumerError::Closed);
+        self.shared.stopping.notify_one();
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
@@ -276,74 +312,70 @@ impl Drop for Aggregator {
     }
 }
 
-/// What the receive thread and the consumer share.
+/// Whether what `subscription` wants decoded can be.
+fn try_decoder(subscription: Subscription) -> Result<(), DecodeError> {
+    let Subscription { pixels, motion_vectors, .. } = subscription;
+    if pixels == Pixels::Decoded || motion_vectors {
+        drop(BuiltIn.open(DecoderOptions { motion_vectors })?);
+    }
+    Ok(())
+}
+
+/// What the receive thread, the decoding threads and the consumers share.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    state: Mutex<State>,
-    changed: Condvar,
-    notify: Notify,
-    commands: mpsc::Sender<Command>,
+    /// The way to the consumers.
+    pub(crate) hub: Arc<Hub>,
+    /// The decoders.
+    pub(crate) pool: Arc<DecodePool>,
+    /// Whether sources that can wait (files read as fast as possible) are to wait: a consumer that wants every
+    /// packet has as many waiting as it said, or the decoders are behind.
+    pub(crate) hold: watch::Sender<bool>,
+    status: Mutex<Status>,
     stopping: Notify,
 }
 
-#[derive(Debug)]
-struct State {
-    queue: PacketQueue<Packet>,
-    /// The packet that waits for its pictures.
-    decoding: Option<Packet>,
-    decode: bool,
-    status: Vec<CameraStatus>,
+#[derive(Debug, Default)]
+struct Status {
+    cameras: Vec<CameraStatus>,
     strangers: PortCounters,
-    stopped: bool,
 }
 
 impl Shared {
-    fn new(settings: &Settings, commands: mpsc::Sender<Command>) -> Self {
-        let state = State {
-            queue: PacketQueue::weighed(
-                settings.queue,
-                QUEUE_BYTES,
-                if settings.decode { Packet::bytes_with_pictures } else { Packet::bytes },
-            ),
-            decoding: None,
-            decode: settings.decode,
-            status: Vec::new(),
-            strangers: PortCounters::default(),
-            stopped: false,
+    fn new(commands: mpsc::Sender<Command>) -> Self {
+        let hub = |pool: &Weak<DecodePool>| {
+            let pool = pool.clone();
+            let decode = move |frame: Frame| match pool.upgrade() {
+                Some(pool) => pool.submit_still(frame),
+                None => frame.settle(Outcome::Failed),
+            };
+            Arc::new(Hub::new(Box::new(decode), clock::now()))
         };
-        Self {
-            state: Mutex::new(state),
-            changed: Condvar::new(),
-            notify: Notify::new(),
-            commands,
-            stopping: Notify::new(),
+        let mut made = None;
+        let pool = Arc::new_cyclic(|pool| {
+            let hub = made.insert(hub(pool)).clone();
+            let on_event = move |event| match event {
+                PoolEvent::Settled => hub.settled(),
+                PoolEvent::WantsKeyFrame(camera) => tell(&commands, Command::KeyFrame(camera)),
+            };
+            let threads = std::thread::available_parallelism().map_or(1, usize::from);
+            DecodePool::new(threads, Box::new(BuiltIn), Box::new(on_event))
+        });
+        let hub = made.unwrap_or_else(|| hub(&Arc::downgrade(&pool)));
+        Self { hub, pool, hold: watch::Sender::new(false), status: Mutex::default(), stopping: Notify::new() }
+    }
+
+    /// Looks anew whether sources are to wait.
+    pub(crate) fn renew_hold(&self, now: HostTime) {
+        let hold = self.hub.is_full() || self.pool.is_full();
+        if *self.hold.borrow() != hold {
+            self.hub.set_held(hold, now);
+            self.hold.send_replace(hold);
         }
     }
 
-    /// A packet is ready.
-    pub(crate) fn push(&self, packet: Packet) {
-        let dropped = self.lock().queue.push(packet);
-        for packet in dropped {
-            tracing::debug!(packet = packet.number, "dropped: the consumer is slow");
-        }
-        self.wake();
-    }
-
-    /// A picture is ready, or failed.
-    pub(crate) fn decoded(&self) {
-        self.wake();
-    }
-
-    /// Tells the receive loop something, if it has room for it.
-    pub(crate) fn command(&self, command: Command) {
-        if self.commands.try_send(command).is_err() {
-            tracing::trace!(?command, "not taken");
-        }
-    }
-
-    pub(crate) fn set_status(&self, status: Vec<CameraStatus>, strangers: PortCounters) {
-        let mut state = self.lock();
-        (state.status, state.strangers) = (status, strangers);
+    pub(crate) fn set_status(&self, cameras: Vec<CameraStatus>, strangers: PortCounters) {
+        *self.status() = Status { cameras, strangers };
     }
 
     /// Waits until the receive loop has to come to its end.
@@ -351,45 +383,23 @@ impl Shared {
         self.stopping.notified().await;
     }
 
-    fn stop(&self) {
-        self.stopping.notify_one();
-    }
-
-    fn wake(&self) {
-        self.changed.notify_all();
-        self.notify.notify_waiters();
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn status(&self) -> MutexGuard<'_, Status> {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
-    /// The next packet that is ready to be handed out.
-    fn take(&mut self, now: HostTime) -> Option<Packet> {
-        if !self.decode {
-            return self.queue.pop();
-        }
-        if self.decoding.is_none() {
-            self.decoding = self.queue.pop();
-        }
-        let packet = self.decoding.as_ref()?;
-        let overdue = now - packet.ready >= DECODE_WAIT;
-        let frames = || packet.entries.iter().filter_map(|entry| entry.frame.as_deref());
-        if overdue || frames().all(|frame| frame.picture.get().is_some()) {
-            return self.decoding.take().map(Packet::without_failed);
-        }
-        None
+/// Tells the receive loop something, if it has room for it.
+fn tell(commands: &mpsc::Sender<Command>, command: Command) {
+    if commands.try_send(command).is_err() {
+        tracing::trace!(?command, "not taken");
     }
 }
 
-/// Tells the consumer when the thread ends, for whatever reason.
+/// Tells the consumers when the thread ends, for whatever reason.
 struct EndGuard(Arc<Shared>);
 
 impl Drop for EndGuard {
     fn drop(&mut self) {
-        self.0.lock().stopped = true;
-        self.0.wake();
+        self.0.hub.end(ConsumerError::Stopped);
     }
 }

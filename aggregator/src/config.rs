@@ -14,7 +14,7 @@ use serde::{Deserialize, Deserializer};
 use crate::deliver::CameraName;
 use crate::ntp::NtpSettings;
 use crate::source::{Protocol, SourceSpec, SpecError};
-use crate::sync::{Policy, Rate, SyncConfig};
+use crate::sync::{Policy, Rate, SyncConfig, SyncConfigError};
 
 /// How many senders of one `*` source may become cameras, unless set.
 pub const DEFAULT_MAX_CAMERAS: usize = 64;
@@ -31,6 +31,50 @@ pub struct CameraConfig {
     pub name: Option<CameraName>,
     /// Where its stream arrives.
     pub source: SourceSpec,
+}
+
+impl CameraConfig {
+    /// A camera called `name`, or for `*` every sender that arrives, from `source`, such as `rtp://:5000`.
+    ///
+    /// # Errors
+    /// When the name or the source cannot be.
+    pub fn new(name: &str, source: &str) -> Result<Self, SettingsError> {
+        Self::with_options(name, source, &[])
+    }
+
+    /// As [`Self::new`], with options of the source that are not in its text.
+    fn with_options(name: &str, source: &str, options: &[(&str, &str)]) -> Result<Self, SettingsError> {
+        let source = SourceSpec::parse(source, options)?;
+        let rtp = source.port().is_some_and(|port| port.protocol == Protocol::Rtp);
+        let name = match name {
+            "*" if !rtp => return Err(SettingsError::Wildcard(source)),
+            "*" => None,
+            _ => Some(camera_name(name)?),
+        };
+        Ok(Self { name, source })
+    }
+
+    /// Checks that neither its name nor its port is one of `others`'.
+    pub(crate) fn check_beside<'a>(
+        &self,
+        others: impl IntoIterator<Item = &'a Self>,
+    ) -> Result<(), SettingsError> {
+        for other in others {
+            if let Some(name) = &self.name
+                && other.name.as_ref() == Some(name)
+            {
+                return Err(SettingsError::DuplicateName(name.clone()));
+            }
+            if let (Some((protocol, address)), Some((its, at))) =
+                (self.source.listens(), other.source.listens())
+                && protocol == its
+                && overlap(address, at)
+            {
+                return Err(SettingsError::DuplicatePort { protocol, port: address.port() });
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Everything that can be set.
@@ -105,12 +149,21 @@ pub enum SettingsError {
     DuplicateName(CameraName),
     /// Two sources on one port.
     #[error(
-        "two cameras use UDP port {0}; give each its own, or take every sender of one port with *=rtp://:{0}"
+        "two cameras use {protocol} port {port}; give each its own{}",
+        if *.protocol == "UDP" { format!(", or take every sender of one port with *=rtp://:{port}") } else { String::new() }
     )]
-    DuplicatePort(u16),
+    DuplicatePort {
+        /// `"UDP"` or `"TCP"`.
+        protocol: &'static str,
+        /// The port.
+        port: u16,
+    },
     /// A source that cannot be.
     #[error(transparent)]
     Source(#[from] SpecError),
+    /// A policy or rate that cannot be.
+    #[error(transparent)]
+    Sync(#[from] SyncConfigError),
     /// A number out of its range.
     #[error("{key} must be {range}")]
     Range {
@@ -156,26 +209,52 @@ struct FileNtp {
 struct FileCamera {
     name: String,
     #[serde(deserialize_with = "text")]
-    source: SourceSpec,
+    source: SourceText,
+    user: Option<String>,
+    password: Option<String>,
+    transport: Option<String>,
+    poll: Option<String>,
+    ca: Option<String>,
+    tls: Option<String>,
+    topic: Option<String>,
+    length: Option<String>,
+    timeout: Option<String>,
+}
+
+impl FileCamera {
+    /// The keys that are options of the source.
+    fn options(&self) -> Vec<(&'static str, &str)> {
+        let keys = [
+            ("user", &self.user),
+            ("password", &self.password),
+            ("transport", &self.transport),
+            ("poll", &self.poll),
+            ("ca", &self.ca),
+            ("tls", &self.tls),
+            ("topic", &self.topic),
+            ("length", &self.length),
+            ("timeout", &self.timeout),
+        ];
+        keys.into_iter().filter_map(|(key, value)| Some((key, value.as_deref()?))).collect()
+    }
 }
 
 impl TryFrom<FileCamera> for CameraConfig {
     type Error = SettingsError;
 
-    fn try_from(FileCamera { name, source }: FileCamera) -> Result<Self, Self::Error> {
-        Self::new(&name, source)
+    fn try_from(camera: FileCamera) -> Result<Self, Self::Error> {
+        Self::with_options(&camera.name, &camera.source.0, &camera.options())
     }
 }
 
-impl CameraConfig {
-    /// A camera of this name; `*` makes every sender that arrives one.
-    fn new(name: &str, source: SourceSpec) -> Result<Self, SettingsError> {
-        let name = match name {
-            "*" if source.protocol != Protocol::Rtp => return Err(SettingsError::Wildcard(source)),
-            "*" => None,
-            _ => Some(camera_name(name)?),
-        };
-        Ok(Self { name, source })
+/// A source that can be read without the options beside it: what is wrong with it has its place in the file.
+struct SourceText(String);
+
+impl FromStr for SourceText {
+    type Err = SpecError;
+
+    fn from_str(text: &str) -> Result<Self, SpecError> {
+        SourceSpec::parse(text, &[]).map(|_| Self(text.to_owned()))
     }
 }
 
@@ -266,7 +345,20 @@ impl Settings {
     /// # Errors
     /// When the name or the source cannot be.
     pub fn add_camera(&mut self, name: &str, source: &str) -> Result<(), SettingsError> {
-        self.cameras.push(CameraConfig::new(name, source.parse()?)?);
+        self.add_camera_with(name, source, &[])
+    }
+
+    /// As [`Self::add_camera`], with options of the source (user, password, ...) that are not in its text.
+    ///
+    /// # Errors
+    /// When the name, the source or an option cannot be.
+    pub fn add_camera_with(
+        &mut self,
+        name: &str,
+        source: &str,
+        options: &[(&str, &str)],
+    ) -> Result<(), SettingsError> {
+        self.cameras.push(CameraConfig::with_options(name, source, options)?);
         Ok(())
     }
 
@@ -285,19 +377,16 @@ impl Settings {
     /// # Errors
     /// When there is no camera, a name or port is used twice, or a number is out of range.
     pub fn check(&self) -> Result<(), SettingsError> {
-        if self.cameras.is_empty() {
-            return Err(SettingsError::NoCamera);
-        }
+        if self.cameras.is_empty() { Err(SettingsError::NoCamera) } else { self.check_values() }
+    }
+
+    /// The same, but that there may be no camera yet.
+    ///
+    /// # Errors
+    /// When a name or port is used twice, or a number is out of range.
+    pub fn check_values(&self) -> Result<(), SettingsError> {
         for (index, camera) in self.cameras.iter().enumerate() {
-            let before = &self.cameras[..index];
-            if let Some(name) = &camera.name
-                && before.iter().any(|other| other.name.as_ref() == Some(name))
-            {
-                return Err(SettingsError::DuplicateName(name.clone()));
-            }
-            if before.iter().any(|other| overlap(other.source.bind, camera.source.bind)) {
-                return Err(SettingsError::DuplicatePort(camera.source.bind.port()));
-            }
+            camera.check_beside(&self.cameras[..index])?;
         }
         let range = |ok: bool, key, range| if ok { Ok(()) } else { Err(SettingsError::Range { key, range }) };
         range((1..=100_000).contains(&self.queue), "queue", "1 to 100000")?;

@@ -32,7 +32,10 @@ pub mod sync;
 pub mod timestamp;
 
 pub use aggregator::{Aggregator, AggregatorBuilder, AggregatorError};
-pub use deliver::{CameraName, Entry, Frame, FrameStatus, Packet, Picture, TimeSource};
-pub use engine::CameraStatus;
+pub use deliver::{
+    CameraName, Codec, CodedFrame, Consumer, ConsumerCounters, ConsumerError, Entry, Frame, FrameStatus,
+    FrameType, MotionVector, Packet, Picture, PixelFormat, Pixels, Queue, Subscription, TimeSource,
+};
+pub use engine::{CameraStatus, RemoveError};
 pub use source::PortCounters;
 pub use sync::{Policy, Rate, Synchronizer};

@@ -1,4 +1,4 @@
-//! What the Framelock sender and aggregator share: time types, RTP, RTCP, MPEG-TS, H.264, clock
+//! What the Framelock sender and aggregator share: time types, RTP, RTCP, MPEG-TS, MP4, H.264, JPEG, clock
 //! estimation and the timecode strip.
 //!
 //! Everything here is *sans-IO*: no socket, no thread, no clock is touched. Whoever calls tells the
@@ -12,7 +12,9 @@
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod container;
 pub mod h264;
+pub mod jpeg;
 pub mod logging;
 pub mod mpegts;
 pub mod rtcp;

@@ -1,13 +1,14 @@
 //! Text burned into a picture's luma plane.
 
 use std::convert::Infallible;
+use std::ops::Range;
+use std::sync::LazyLock;
 
 use chrono::{Datelike, Timelike};
 use embedded_graphics::mono_font::ascii::{FONT_6X10, FONT_10X20};
 use embedded_graphics::mono_font::{MonoFont, MonoTextStyleBuilder};
 use embedded_graphics::pixelcolor::Gray8;
 use embedded_graphics::prelude::*;
-use embedded_graphics::primitives::Rectangle;
 use embedded_graphics::text::{Baseline, Text};
 use framelock_common::time::Utc;
 
@@ -16,11 +17,36 @@ const BLACK: Gray8 = Gray8::new(16);
 const WHITE: Gray8 = Gray8::new(235);
 /// Space around the text, in pixels; even, so that it lies on whole chroma samples.
 const MARGIN: usize = 8;
+/// All that a time is written with.
+const ALPHABET: &str = "0123456789-:. UTC";
+/// Characters in a time.
+const LENGTH: usize = "2026-11-20 12:34:56.123 UTC".len();
+
+/// Drawn once, copied in every frame.
+static LARGE: LazyLock<Glyphs> = LazyLock::new(|| Glyphs::new(&FONT_10X20));
+static SMALL: LazyLock<Glyphs> = LazyLock::new(|| Glyphs::new(&FONT_6X10));
 
 /// Draws `utc` as `2026-11-20 12:34:56.123 UTC`, white on black, into the lower left corner.
 /// Pictures too small for it get what fits.
 pub fn draw_time(luma: &mut [u8], stride: usize, width: usize, height: usize, utc: Utc) {
-    draw_text(luma, stride, width, height, &text_of(utc));
+    let Some(mut plane) = Plane::new(luma, stride, width, height) else { return };
+    let glyphs = Glyphs::for_width(width);
+    let top = glyphs.top(height);
+    let mut left = MARGIN;
+    for character in text_of(utc).chars() {
+        if let Some(glyph) = glyphs.of(character) {
+            plane.copy(glyph, glyphs.width, left, top);
+        }
+        left += glyphs.width;
+    }
+}
+
+/// The columns and rows of a picture that [`draw_time`] draws on, whatever the time is.
+#[must_use]
+pub fn area(width: usize, height: usize) -> (Range<usize>, Range<usize>) {
+    let glyphs = Glyphs::for_width(width);
+    let (top, right) = (glyphs.top(height), MARGIN + LENGTH * glyphs.width);
+    (MARGIN.min(width)..right.min(width), top..(top + glyphs.height).min(height))
 }
 
 /// Put together by hand: in every frame, reading a format string costs more than the drawing.
@@ -31,20 +57,45 @@ fn text_of(utc: Utc) -> String {
     format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}.{millis:03} UTC")
 }
 
-fn draw_text(luma: &mut [u8], stride: usize, width: usize, height: usize, text: &str) {
-    let font = font_for(width, text.len());
-    let Some(mut plane) = Plane::new(luma, stride, width, height) else { return };
-    let top = height.saturating_sub(MARGIN + font.character_size.height as usize);
-    let style = MonoTextStyleBuilder::new().font(font).text_color(WHITE).background_color(BLACK).build();
-    let at = Point::new(MARGIN as i32, i32::try_from(top).unwrap_or(i32::MAX));
-    let Ok(_) = Text::with_baseline(text, at, style, Baseline::Top).draw(&mut plane);
+/// The characters of a time as pixels.
+struct Glyphs {
+    width: usize,
+    height: usize,
+    /// One character of [`ALPHABET`] after the other, each row by row.
+    pixels: Vec<u8>,
 }
 
-/// The larger font where the text fits in it.
-fn font_for(width: usize, characters: usize) -> &'static MonoFont<'static> {
-    let large = &FONT_10X20;
-    let needed = characters * large.character_size.width as usize + 2 * MARGIN;
-    if needed <= width { large } else { &FONT_6X10 }
+impl Glyphs {
+    fn new(font: &MonoFont<'_>) -> Self {
+        let (width, height) = (font.character_size.width as usize, font.character_size.height as usize);
+        let mut pixels = vec![BLACK.luma(); ALPHABET.len() * width * height];
+        for (glyph, character) in pixels.chunks_exact_mut(width * height).zip(ALPHABET.chars()) {
+            let mut target = Plane { luma: glyph, stride: width, width, height };
+            draw_text(&mut target, font, Point::zero(), character.encode_utf8(&mut [0; 4]));
+        }
+        Self { width, height, pixels }
+    }
+
+    /// The larger ones where a time fits in them.
+    fn for_width(width: usize) -> &'static Self {
+        if LARGE.width * LENGTH + 2 * MARGIN <= width { &LARGE } else { &SMALL }
+    }
+
+    /// The first row of the text in a picture of this height.
+    const fn top(&self, height: usize) -> usize {
+        height.saturating_sub(MARGIN + self.height)
+    }
+
+    /// The rows of `character`; `None` if no time has it.
+    fn of(&self, character: char) -> Option<&[u8]> {
+        let start = ALPHABET.find(character)? * self.width * self.height;
+        self.pixels.get(start..start + self.width * self.height)
+    }
+}
+
+fn draw_text(target: &mut Plane<'_>, font: &MonoFont<'_>, at: Point, text: &str) {
+    let style = MonoTextStyleBuilder::new().font(font).text_color(WHITE).background_color(BLACK).build();
+    let Ok(_) = Text::with_baseline(text, at, style, Baseline::Top).draw(target);
 }
 
 /// A luma plane to draw on; what lies outside is not drawn.
@@ -58,7 +109,9 @@ struct Plane<'a> {
 impl<'a> Plane<'a> {
     /// `None` where the buffer is smaller than the plane.
     fn new(luma: &'a mut [u8], stride: usize, width: usize, height: usize) -> Option<Self> {
-        let fits = width <= stride && stride.checked_mul(height).is_some_and(|needed| needed <= luma.len());
+        let rows = stride.checked_mul(height.saturating_sub(1));
+        let needed = rows.and_then(|rows| rows.checked_add(width));
+        let fits = width <= stride && height > 0 && needed.is_some_and(|needed| needed <= luma.len());
         fits.then_some(Self { luma, stride, width, height })
     }
 
@@ -68,6 +121,17 @@ impl<'a> Plane<'a> {
             && y < self.height
         {
             self.luma[y * self.stride + x] = color.luma();
+        }
+    }
+
+    /// Copies the rows of `glyph`, each `width` pixels, to where their upper left corner is at `left`, `top`.
+    fn copy(&mut self, glyph: &[u8], width: usize, left: usize, top: usize) {
+        let visible = width.min(self.width.saturating_sub(left));
+        for (y, row) in (top..self.height).zip(glyph.chunks_exact(width)) {
+            let whole = &mut self.luma[y * self.stride..][..self.width];
+            if let Some(pixels) = whole.get_mut(left..left + visible) {
+                pixels.copy_from_slice(&row[..visible]);
+            }
         }
     }
 }
@@ -86,28 +150,6 @@ impl DrawTarget for Plane<'_> {
     fn draw_iter<I: IntoIterator<Item = Pixel<Gray8>>>(&mut self, pixels: I) -> Result<(), Infallible> {
         for Pixel(point, color) in pixels {
             self.set(point.x, point.y, color);
-        }
-        Ok(())
-    }
-
-    /// A row at a time where the area lies inside, as every character of a text that fits does.
-    fn fill_contiguous<I: IntoIterator<Item = Gray8>>(
-        &mut self,
-        area: &Rectangle,
-        colors: I,
-    ) -> Result<(), Infallible> {
-        if area.intersection(&self.bounding_box()) != *area {
-            return self.draw_iter(area.points().zip(colors).map(|(point, color)| Pixel(point, color)));
-        }
-        // Inside the plane, so neither is negative.
-        let (left, top) = (area.top_left.x.unsigned_abs() as usize, area.top_left.y.unsigned_abs() as usize);
-        let (columns, rows) = (area.size.width as usize, area.size.height as usize);
-        let mut colors = colors.into_iter();
-        for y in top..top + rows {
-            let start = y * self.stride + left;
-            for (pixel, color) in self.luma[start..start + columns].iter_mut().zip(&mut colors) {
-                *pixel = color.luma();
-            }
         }
         Ok(())
     }
@@ -149,6 +191,30 @@ mod tests {
             draw_time(&mut other, stride, width, height, TIME + framelock_common::time::Span::from_millis(1));
             other
         });
+    }
+
+    #[test]
+    fn the_area_holds_exactly_what_is_drawn() {
+        for (width, height) in [(640, 480), (320, 180), (100, 40), (60, 20), (286, 9), (12, 3), (5, 50)] {
+            let luma = drawn(width, height, width);
+            let (columns, rows) = area(width, height);
+            for (i, pixel) in luma.iter().enumerate() {
+                let inside = columns.contains(&(i % width)) && rows.contains(&(i / width));
+                assert_eq!(*pixel != 99, inside, "{width}x{height}: pixel {i}");
+            }
+        }
+    }
+
+    #[test]
+    fn copied_characters_are_what_the_font_draws() {
+        for (width, height) in [(640, 480), (320, 180), (100, 40), (60, 20), (285, 9), (286, 9), (12, 3)] {
+            let mut expected = vec![99; width * height];
+            let mut plane = Plane::new(&mut expected, width, width, height).unwrap();
+            let font = if width >= 286 { &FONT_10X20 } else { &FONT_6X10 };
+            let top = height.saturating_sub(8 + font.character_size.height as usize);
+            draw_text(&mut plane, font, Point::new(8, top as i32), &text_of(TIME));
+            assert_eq!(drawn(width, height, width), expected, "{width}x{height}");
+        }
     }
 
     #[test]

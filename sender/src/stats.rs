@@ -84,6 +84,7 @@ pub struct Counters {
     pub capture_cpu: Gauge,
     pub encode_cpu: Gauge,
     pub encoder_cpu: Gauge,
+    pub sending_cpu: Gauge,
     pub network_cpu: Gauge,
     pub phase: Mutex<Option<PhaseStatus>>,
 }
@@ -173,7 +174,9 @@ pub struct Snapshot {
     pub encode_cpu_ns: i64,
     /// Of that, inside the encoder.
     pub encoder_cpu_ns: i64,
-    /// Of that, the thread of network and clock.
+    /// Of the capturing or the encoding thread, whichever makes the frames: sending them.
+    pub sending_cpu_ns: i64,
+    /// Of that, the thread that receives, sends between the frames and keeps the clock.
     pub network_cpu_ns: i64,
     /// Memory in use.
     pub resident_bytes: Option<u64>,
@@ -251,6 +254,7 @@ impl Snapshot {
             capture_cpu_ns: counters.capture_cpu.get().as_nanos(),
             encode_cpu_ns: counters.encode_cpu.get().as_nanos(),
             encoder_cpu_ns: counters.encoder_cpu.get().as_nanos(),
+            sending_cpu_ns: counters.sending_cpu.get().as_nanos(),
             network_cpu_ns: counters.network_cpu.get().as_nanos(),
             resident_bytes,
             resident_peak_bytes,

@@ -197,11 +197,15 @@ fn board_sends(board: u16, phase: Span, units: &[(Vec<u8>, bool)], out: &mut Vec
         drift_ppb: 0,
         epoch: 0,
     }));
-    let mut datagram = Vec::new();
+    let mut datagrams = Vec::new();
     let mut send = |stream: &mut Stream, now: BoardTime| {
-        while stream.poll_transmit(now, &mut datagram).is_some() {
+        while let Some(burst) = stream.poll_transmit(now, &mut datagrams) {
             let at = HostTime::from_nanos(now.as_nanos() + 100_000);
-            out.push(Sent { board, at, data: datagram.clone() });
+            out.extend(datagrams.chunks(burst.size).map(|datagram| Sent {
+                board,
+                at,
+                data: datagram.to_vec(),
+            }));
         }
     };
     let mut at = start;

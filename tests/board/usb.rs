@@ -160,8 +160,8 @@ struct Pictures {
 
 impl Pictures {
     fn note(&mut self, frame: &Frame) -> Result<()> {
-        let picture = frame.decoded().context("a picture does not decode")?;
-        let code = timecode::read(&picture.y, picture.width, picture.width, picture.height)
+        let picture = frame.picture().context("a picture does not decode")?;
+        let code = timecode::read(picture.y().data, picture.y().stride, picture.width(), picture.height())
             .context("a picture without a readable timecode: is it the webcam's?")?;
         ensure!(code.camera == NUMBER, "a picture of camera {}", code.camera);
         if let Some(last) = self.last_frame {

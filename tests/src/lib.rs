@@ -6,10 +6,12 @@
 
 pub mod ntp;
 pub mod packets;
+pub mod peers;
 pub mod phase;
 pub mod process;
 pub mod relay;
 pub mod rig;
+pub mod tcp_relay;
 pub mod usage;
 pub mod video;
 pub mod webcam;

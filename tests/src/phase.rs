@@ -74,8 +74,10 @@ pub fn measure(time: Duration) -> Found {
             spreads[usize::from(end.is_some())].push(packet.spread);
         }
         for entry in packet.entries.iter().filter(|_| end.is_some()) {
-            let Some(picture) = entry.frame.as_ref().and_then(|frame| frame.decoded()) else { continue };
-            let Ok(strip) = timecode::read(&picture.y, picture.width, picture.width, picture.height) else {
+            let Some(picture) = entry.frame.as_ref().and_then(|frame| frame.picture()) else { continue };
+            let Ok(strip) =
+                timecode::read(picture.y().data, picture.y().stride, picture.width(), picture.height())
+            else {
                 continue;
             };
             let camera = SENDERS.iter().position(|(name, ..)| *name == entry.camera.to_string());

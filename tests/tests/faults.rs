@@ -72,11 +72,12 @@ fn loss_duplicates_and_reordering_never_make_a_wrong_frame_and_are_counted_exact
     until(&mut aggregator, "good and damaged frames through the relay", |packet| {
         for entry in &packet.entries {
             let Some(frame) = &entry.frame else { continue };
-            let picture = frame.decoded().expect("an okay frame of a decoding aggregator has its picture");
-            let code = timecode::read(&picture.y, picture.width, picture.width, picture.height)
-                .unwrap_or_else(|error| {
-                    panic!("{}: a damaged picture came as a good one: {error}", entry.camera)
-                });
+            let picture = frame.picture().expect("an okay frame of a decoding aggregator has its picture");
+            let code =
+                timecode::read(picture.y().data, picture.y().stride, picture.width(), picture.height())
+                    .unwrap_or_else(|error| {
+                        panic!("{}: a damaged picture came as a good one: {error}", entry.camera)
+                    });
             let error = (frame.time.utc - code.capture).abs();
             assert!(
                 error <= frame.time.uncertainty,

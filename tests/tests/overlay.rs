@@ -16,9 +16,10 @@ const PICTURES: usize = 20;
 fn likeness(picture: &Picture, utc: Utc) -> f64 {
     const UNTOUCHED: u8 = 128;
     let likeness = |utc| {
-        let mut drawn = vec![UNTOUCHED; picture.y.len()];
-        draw_time(&mut drawn, picture.width, picture.width, picture.height, utc);
-        let text = drawn.iter().zip(&picture.y).filter(|(drawn, _)| **drawn != UNTOUCHED);
+        let luma = picture.y();
+        let mut drawn = vec![UNTOUCHED; luma.data.len()];
+        draw_time(&mut drawn, luma.stride, picture.width(), picture.height(), utc);
+        let text = drawn.iter().zip(luma.data).filter(|(drawn, _)| **drawn != UNTOUCHED);
         let (alike, all) = text.fold((0, 0), |(alike, all), (drawn, seen)| {
             (alike + u32::from((*drawn > UNTOUCHED) == (*seen > UNTOUCHED)), all + 1)
         });
@@ -42,10 +43,10 @@ fn likenesses(args: &[&str]) -> Vec<(f64, f64)> {
     let mut found = Vec::new();
     while found.len() < PICTURES {
         let packet = aggregator.next(PATIENCE).expect("it runs").expect("a packet in time");
-        let Some(picture) = packet.entries[0].frame.as_ref().and_then(|frame| frame.decoded()) else {
+        let Some(picture) = packet.entries[0].frame.as_ref().and_then(|frame| frame.picture()) else {
             continue;
         };
-        let strip = timecode::read(&picture.y, picture.width, picture.width, picture.height);
+        let strip = timecode::read(picture.y().data, picture.y().stride, picture.width(), picture.height());
         let truth = strip.expect("a strip in every picture").capture;
         found.push((likeness(picture, truth), likeness(picture, truth + WRONG)));
     }

@@ -12,7 +12,7 @@ use super::{CliError, Rates};
 use crate::aggregator::{Aggregator, AggregatorError};
 use crate::clock;
 use crate::config::{Output, Settings};
-use crate::deliver::Packet;
+use crate::deliver::{ConsumerCounters, Packet};
 use crate::source::PortCounters;
 
 /// How often a reader that is gone is noticed while there is nothing to write.
@@ -71,6 +71,7 @@ fn serve(settings: &Settings, options: &Options) -> Result<(), CliError> {
     runtime.block_on(async {
         // Before the first sign of life: whoever sees it may signal at once.
         let interrupt = Interrupt::new().map_err(CliError::System)?;
+        settings.check()?;
         let mut aggregator = Aggregator::start(settings)?;
         follow(&mut aggregator, interrupt, options).await
     })
@@ -153,6 +154,6 @@ fn log_status(aggregator: &Aggregator, rates: &mut Rates) {
         let PortCounters { malformed, unclaimed, forgotten } = strangers;
         tracing::info!(malformed, unclaimed, forgotten, "datagrams and streams of nobody's camera");
     }
-    let queue = aggregator.queue();
-    tracing::info!(packets = queue.pushed, dropped = queue.dropped, "packets");
+    let ConsumerCounters { offered, skipped, .. } = aggregator.counters();
+    tracing::info!(packets = offered, dropped = skipped, "packets");
 }

@@ -1,68 +1,114 @@
-//! Decoding H.264 to pictures: behind the trait [`Decoder`], with libavcodec (feature `ffmpeg`) or
-//! openh264 (feature `openh264`), one worker per camera.
+//! Decoding frames to pictures, where a consumer wants pixels.
 //!
-//! A worker gets every good access unit of its camera in decoding order; what comes out is matched to
-//! its input by the frame's number carried as PTS, never by order of arrival. A frame that does not
-//! decode cleanly is marked failed and never shown.
+//! | module | what |
+//! |---|---|
+//! | `pool` | a few threads for all cameras: [`DecodePool`] |
+//! | `lane` | one camera's H.264 frames: which picture belongs to which frame, which is not to be shown |
+//! | `ffmpeg`, `openh264` | decoders of H.264, behind the trait [`Decoder`] |
+//! | `jpeg` | pictures that are whole in themselves, behind the trait [`StillDecoder`] |
+//!
+//! H.264 frames are decoded as they arrive and in decoding order, since each refers to earlier ones; JPEG
+//! pictures only once they are taken. What comes out of a decoder is matched to its frame by the frame's
+//! number carried as PTS, never by order of arrival. A frame that does not decode cleanly, or refers to one
+//! that did not, is never shown.
 
 #[cfg(feature = "ffmpeg")]
 mod ffmpeg;
+mod jpeg;
+mod lane;
 #[cfg(feature = "openh264")]
 mod openh264;
-#[cfg(any(feature = "ffmpeg", feature = "openh264"))]
-mod picture;
+mod pool;
 #[cfg(test)]
 mod tests;
-mod worker;
 
-pub use worker::{DecodeStats, DecodeWorker, Notify};
+pub use pool::{DecodePool, DecodeStats, Decoders, OnEvent, PoolEvent};
 
 use crate::deliver::Picture;
 
-/// Why a decoder cannot be had or an access unit not be decoded.
+/// Why a decoder cannot be had or a frame not be decoded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
-    /// Built without any decoder.
+    /// Built without any H.264 decoder.
     #[error("this build has no decoder; build with --features ffmpeg or --features openh264")]
     NoDecoder,
+    /// The decoder that was built in does not export motion vectors.
+    #[error("this build's decoder ({0}) has no motion vectors; build with --features ffmpeg")]
+    NoMotionVectors(&'static str),
     /// The decoder library does not start.
-    #[error("the H.264 decoder does not start: {0}")]
+    #[error("the decoder does not start: {0}")]
     Open(String),
-    /// The decoder refused the access unit.
-    #[error("access unit does not decode: {0}")]
+    /// The decoder refused the frame.
+    #[error("frame does not decode: {0}")]
     Data(String),
 }
 
-/// Decoded pictures, each with the number of its access unit.
-pub type Pictures = Vec<(i64, Picture)>;
+/// How a decoder is to work.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct DecoderOptions {
+    /// Export the motion vectors of every picture.
+    pub motion_vectors: bool,
+}
 
 /// An H.264 decoder of one stream.
 pub trait Decoder: Send {
-    /// Decodes one access unit (Annex B) numbered `number`, and appends the pictures that come out
-    /// now, each with the number of *its* access unit: with B-frames that is an earlier one.
+    /// Decodes one access unit (Annex B) numbered `number`, and appends what comes out now.
     ///
     /// # Errors
     /// When the access unit is refused. The decoder can be used on, from the next key frame.
-    fn decode(&mut self, access_unit: &[u8], number: i64, out: &mut Pictures) -> Result<(), DecodeError>;
+    fn decode(&mut self, access_unit: &[u8], number: i64, out: &mut Vec<Output>) -> Result<(), DecodeError>;
 
     /// Appends what is still held back; the stream ended or starts anew with a key frame.
-    fn flush(&mut self, out: &mut Pictures);
+    fn flush(&mut self, out: &mut Vec<Output>);
 }
 
-/// A decoder of the best kind this build has.
-///
-/// # Errors
-/// When there is none or the library fails.
-pub fn open() -> Result<Box<dyn Decoder>, DecodeError> {
+/// Something that came out of a decoder.
+#[derive(Debug)]
+pub struct Output {
+    /// The number of *its* access unit: with B-frames that is an earlier one than the last put in.
+    pub number: i64,
+    /// The picture; `None` where it is not fit to be shown.
+    pub picture: Option<Picture>,
+}
+
+/// A decoder of pictures that are whole in themselves.
+pub trait StillDecoder {
+    /// Decodes one picture.
+    ///
+    /// # Errors
+    /// When it is damaged, too large or of a kind that is not taken. The decoder can be used on.
+    fn decode(&mut self, data: &[u8]) -> Result<Picture, DecodeError>;
+}
+
+/// The decoders of the best kind that this build has.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct BuiltIn;
+
+impl Decoders for BuiltIn {
     #[cfg(feature = "ffmpeg")]
-    return Ok(Box::new(ffmpeg::FfmpegDecoder::new()?));
+    fn open(&self, options: DecoderOptions) -> Result<Box<dyn Decoder>, DecodeError> {
+        Ok(Box::new(ffmpeg::FfmpegDecoder::new(options)?))
+    }
+
     #[cfg(all(feature = "openh264", not(feature = "ffmpeg")))]
-    return Ok(Box::new(openh264::OpenH264Decoder::new()?));
+    fn open(&self, options: DecoderOptions) -> Result<Box<dyn Decoder>, DecodeError> {
+        if options.motion_vectors {
+            return Err(DecodeError::NoMotionVectors(decoder_name()));
+        }
+        Ok(Box::new(openh264::OpenH264Decoder::new()?))
+    }
+
     #[cfg(not(any(feature = "ffmpeg", feature = "openh264")))]
-    return Err(DecodeError::NoDecoder);
+    fn open(&self, _options: DecoderOptions) -> Result<Box<dyn Decoder>, DecodeError> {
+        Err(DecodeError::NoDecoder)
+    }
+
+    fn open_still(&self) -> Result<Box<dyn StillDecoder>, DecodeError> {
+        Ok(Box::new(jpeg::JpegDecoder::new()?))
+    }
 }
 
-/// Which decoder [`open`] gives: `"libavcodec"`, `"openh264"` or `"none"`.
+/// Which decoder of H.264 this build has: `"libavcodec"`, `"openh264"` or `"none"`.
 #[must_use]
 pub const fn decoder_name() -> &'static str {
     if cfg!(feature = "ffmpeg") {

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use framelock_common::time::{Span, Utc};
 use serde::Serialize;
 
-use super::{Frame, FrameStatus, FrameType, TimeSource};
+use super::{CodedFrame, FrameStatus, FrameType, TimeSource};
 
 /// What the JSON form says of a packet beside its entries.
 #[derive(Clone, Copy, Debug)]
@@ -47,7 +47,7 @@ pub struct FrameInfo {
 impl FrameInfo {
     /// What is said of `frame` when it is delivered at `delivered`.
     #[must_use]
-    pub fn of(frame: &Frame, delivered: Utc) -> Self {
+    pub fn of(frame: &CodedFrame, delivered: Utc) -> Self {
         Self {
             time: frame.time.utc,
             uncertainty: Some(frame.time.uncertainty),

@@ -1,18 +1,41 @@
 //! What the aggregator hands out: a [`Packet`] holds one [`Entry`] for every configured camera, and an
 //! entry that is [`FrameStatus::Okay`] holds the camera's [`Frame`] of that instant.
 //!
-//! Here live the types, how a packet is made of a synchronized set, and its JSON form. How packets get
-//! to their consumers does not: see [`crate::sync::PacketQueue`] for the queue in between.
+//! | module | what |
+//! |---|---|
+//! | `frame`, `picture`, `motion` | a [`Frame`], its [`Picture`] and its [`MotionVector`]s |
+//! | `subscription` | what a consumer asks for: [`Subscription`] |
+//! | `outlet` | what waits for one consumer (sans-IO) |
+//! | `hub`, `consumer` | from the receive loop to every [`Consumer`] |
+//! | `json` | the JSON form of a packet |
+//!
+//! How frames are decoded does not live here: see [`crate::decode`].
 
+mod consumer;
+mod frame;
+mod hub;
 mod json;
+mod motion;
+mod outlet;
+mod picture;
+mod subscription;
 
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
-pub use framelock_common::h264::FrameType;
 use framelock_common::time::{HostTime, Span, Utc, UtcEstimate};
 
+pub use consumer::{Consumer, ConsumerError};
+pub(crate) use frame::Outcome;
+pub use frame::{Codec, CodedFrame, Frame, FrameType};
+pub(crate) use hub::{Demand, Hub};
 pub use json::{FrameInfo, PacketInfo, write_packet};
+pub use motion::MotionVector;
+pub(crate) use picture::OwnPlanes;
+#[cfg(any(feature = "ffmpeg", test))]
+pub(crate) use picture::Planes;
+pub use picture::{Chroma, Matrix, Picture, PictureError, PictureFormat, PixelFormat, Plane, Range};
+pub use subscription::{ConsumerCounters, Pixels, Queue, Subscription};
 
 use crate::sync::{CameraIndex, FrameSet, SetStatus, median};
 
@@ -125,72 +148,6 @@ impl fmt::Display for TimeSource {
     }
 }
 
-/// One compressed frame with the instant of its capture.
-#[derive(Clone, Debug)]
-pub struct Frame {
-    /// When it was captured, with a bound on the error.
-    pub time: UtcEstimate,
-    /// Where that time comes from.
-    pub time_source: TimeSource,
-    /// How the frame is coded, where the stream says so.
-    pub frame_type: Option<FrameType>,
-    /// Whether decoding can begin here (IDR).
-    pub key: bool,
-    /// Pixels in a row, once the stream has said so.
-    pub width: Option<u32>,
-    /// Rows, once the stream has said so.
-    pub height: Option<u32>,
-    /// The access unit: H.264, Annex B.
-    pub data: Vec<u8>,
-    /// When its last packet arrived here.
-    pub arrival: HostTime,
-    /// Counts the camera's frames as received, from 0.
-    pub sequence: u64,
-    /// The decoded picture; empty unless a decoder has filled it. Copies of a frame share it.
-    pub picture: Arc<OnceLock<Decoded>>,
-}
-
-impl Frame {
-    /// The decoded picture, if a decoder made one.
-    #[must_use]
-    pub fn decoded(&self) -> Option<&Picture> {
-        match self.picture.get()? {
-            Decoded::Picture(picture) => Some(picture),
-            Decoded::Failed => None,
-        }
-    }
-}
-
-/// What came of decoding a frame.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Decoded {
-    /// The picture.
-    Picture(Picture),
-    /// It does not decode, or the decoder was too slow for it.
-    Failed,
-}
-
-/// A decoded picture: planar YUV 4:2:0, without padding between rows.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Picture {
-    /// Luma pixels in a row.
-    pub width: usize,
-    /// Luma rows.
-    pub height: usize,
-    /// `width * height` luma samples.
-    pub y: Vec<u8>,
-    /// Blue-difference samples, half the size both ways, rounded up.
-    pub u: Vec<u8>,
-    /// Red-difference samples, half the size both ways, rounded up.
-    pub v: Vec<u8>,
-}
-
-impl fmt::Debug for Picture {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Picture({}x{})", self.width, self.height)
-    }
-}
-
 /// One camera's part of a packet.
 #[derive(Clone, Debug)]
 pub struct Entry {
@@ -199,7 +156,7 @@ pub struct Entry {
     /// Whether it has a frame, and why not.
     pub status: FrameStatus,
     /// The frame; `Some` exactly where the status is [`FrameStatus::Okay`].
-    pub frame: Option<Arc<Frame>>,
+    pub frame: Option<Frame>,
 }
 
 /// One frame of every camera that has one for an instant.
@@ -227,7 +184,7 @@ pub struct Packet {
 impl Packet {
     /// The packet of a synchronized set; `name` tells what a camera is called.
     #[must_use]
-    pub fn from_set(set: FrameSet<Arc<Frame>>, mut name: impl FnMut(CameraIndex) -> CameraName) -> Self {
+    pub fn from_set(set: FrameSet<Frame>, mut name: impl FnMut(CameraIndex) -> CameraName) -> Self {
         let FrameSet { number, time, spread, complete, ready, entries, .. } = set;
         let entries: Vec<_> = entries
             .into_iter()
@@ -253,18 +210,12 @@ impl Packet {
     }
 
     fn frames(&self) -> impl Iterator<Item = &Frame> {
-        self.entries.iter().filter_map(|entry| entry.frame.as_deref())
+        self.entries.iter().filter_map(|entry| entry.frame.as_ref())
     }
 
-    /// The packet of the frames that were decoded: one that was not is a read error.
-    pub(crate) fn without_failed(mut self) -> Self {
-        for entry in &mut self.entries {
-            if entry.frame.as_deref().is_some_and(|frame| frame.decoded().is_none()) {
-                entry.frame = None;
-                entry.status = FrameStatus::ReadError;
-                self.complete = false;
-            }
-        }
+    /// Tells anew what follows from the frames that there are: some are no longer.
+    fn renew(&mut self) {
+        self.complete = self.entries.iter().all(|entry| entry.status == FrameStatus::Okay);
         let times = times(&self.entries);
         let mut instants: Vec<Utc> = times.iter().map(|time| time.utc).collect();
         instants.sort_unstable();
@@ -274,7 +225,15 @@ impl Packet {
             _ => Span::ZERO,
         };
         self.spread_bound = spread_bound(&times);
-        self
+    }
+
+    /// The packet for a consumer that wants no pixels.
+    fn without_pictures(&self) -> Self {
+        let mut packet = self.clone();
+        for entry in &mut packet.entries {
+            entry.frame = entry.frame.as_ref().map(Frame::without_picture);
+        }
+        packet
     }
 
     /// Writes the packet as one line of JSON, newline included, as delivered at `delivered`.
@@ -290,7 +249,7 @@ impl Packet {
             complete: self.complete,
         };
         let entries = self.entries.iter().map(|entry| {
-            let frame = entry.frame.as_deref().map(|frame| FrameInfo::of(frame, delivered));
+            let frame = entry.frame.as_ref().map(|frame| FrameInfo::of(frame, delivered));
             (entry.camera.as_str(), entry.status, frame)
         });
         write_packet(&info, entries, out)

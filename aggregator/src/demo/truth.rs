@@ -130,7 +130,7 @@ impl Truth {
 impl Camera {
     /// Looks at a frame; gives the instant of its capture.
     fn note(&mut self, frame: &Frame) -> Option<Utc> {
-        let strip = frame.decoded().map(|p| timecode::read(&p.y, p.width, p.width, p.height));
+        let strip = frame.picture().map(|p| timecode::read(p.y().data, p.y().stride, p.width(), p.height()));
         let Some(Ok(strip)) = strip else {
             self.unreadable += 1;
             return None;

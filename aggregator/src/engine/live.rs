@@ -7,14 +7,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use framelock_common::time::Span;
-use tokio::sync::mpsc::Receiver;
+use tokio::sync::mpsc::{Receiver, UnboundedReceiver};
 
-use super::Engine;
 use super::sockets::Sockets;
-use crate::aggregator::Shared;
+use super::{DecodeInput, Engine};
+use crate::aggregator::{AggregatorError, Shared};
 use crate::clock;
-use crate::decode::{self, DecodeError, DecodeWorker};
-use crate::deliver::{Decoded, Frame};
+use crate::config::CameraConfig;
+use crate::decode::DecoderOptions;
+use crate::deliver::Demand;
+use crate::source::session::Sessions;
 use crate::source::socket::Batch;
 use crate::sync::CameraIndex;
 
@@ -28,29 +30,59 @@ pub enum Command {
     KeyFrame(CameraIndex),
 }
 
-/// Runs the engine on `sockets` until told to stop.
+/// What the loop can be asked to do, and where it says what came of it.
+#[derive(Debug)]
+pub(crate) enum Request {
+    /// Add a camera.
+    Add(CameraConfig, Answer),
+    /// Remove the camera of this name.
+    Remove(String, Answer),
+}
+
+/// Where to say what came of a request.
+pub(crate) type Answer = std::sync::mpsc::Sender<Result<(), AggregatorError>>;
+
+/// Runs the engine on `sockets` and the sessions of its sources until told to stop.
 pub(crate) async fn run(
     mut engine: Engine,
     mut sockets: Sockets,
     shared: Arc<Shared>,
     mut commands: Receiver<Command>,
+    mut requests: UnboundedReceiver<Request>,
 ) {
     let mut batch = Batch::default();
-    let mut workers = Workers { workers: Vec::new(), shared: shared.clone() };
+    let mut sessions = Sessions::start(engine.sources().enumerate());
+    let mut demand = Demand::default();
     let mut status_due = clock::now();
     loop {
+        if shared.hub.demand() != demand {
+            demand = shared.hub.demand();
+            apply(demand, &mut engine, &shared);
+        }
         let now = clock::now();
         let due = engine.poll_timeout().map_or(status_due, |due| due.min(status_due));
         tokio::select! {
             biased;
             () = shared.stopping() => break,
             Some(Command::KeyFrame(camera)) = commands.recv() => engine.request_key_frame(camera),
+            Some(request) = requests.recv() => {
+                let (result, answer) = handle(request, &mut engine, &mut sockets, &mut sessions);
+                shared.set_status(engine.status(clock::now()), engine.strangers());
+                // Whoever asked may be gone.
+                let _nobody_listens = answer.send(result);
+            }
+            () = shared.hub.changed() => {}
             ready = sockets.readable() => {
                 if let Err(error) = ready {
                     tracing::debug!(%error, "waiting for datagrams");
                 }
             }
+            (port, event) = sessions.next() => engine.handle_session(port, event, &clock::sandwich()),
             () = sleep(due - now) => {}
+        }
+        // Whoever fills the sockets must not keep the sessions out.
+        while let Some((port, event)) = sessions.ready() {
+            engine.handle_session(port, event, &clock::sandwich());
         }
         // However long this thread was held up: no timer is served before what arrived before it.
         let now = clock::now();
@@ -64,13 +96,20 @@ pub(crate) async fn run(
         while let Some((port, transmit)) = engine.poll_transmit(now) {
             sockets.send(port, &transmit);
         }
-        while let Some((camera, frame)) = engine.poll_decode() {
-            let _in_stream = engine.span(camera).entered();
-            workers.submit(camera, frame);
+        while let Some(input) = engine.poll_decode() {
+            match input {
+                DecodeInput::Frame(camera, frame) => {
+                    let _in_stream = engine.span(camera).entered();
+                    shared.pool.submit(camera, frame);
+                }
+                DecodeInput::Flush(camera) => shared.pool.flush(camera),
+                DecodeInput::Forget(camera) => shared.pool.forget(camera),
+            }
         }
         while let Some(packet) = engine.poll_packet() {
-            shared.push(packet);
+            shared.hub.push(&packet, now);
         }
+        shared.renew_hold(now);
         if now >= status_due {
             status_due = now + STATUS_INTERVAL;
             shared.set_status(engine.status(now), engine.strangers());
@@ -86,36 +125,47 @@ async fn sleep(span: Span) {
     }
 }
 
-/// The decoding threads, by camera.
-struct Workers {
-    workers: Vec<Option<DecodeWorker>>,
-    shared: Arc<Shared>,
-}
-
-impl Workers {
-    fn submit(&mut self, camera: CameraIndex, frame: Arc<Frame>) {
-        let index = camera.get();
-        while self.workers.len() <= index {
-            let started = self.start(CameraIndex::new(self.workers.len()));
-            let worker = started.inspect_err(|error| tracing::error!(%error, "frames are not decoded")).ok();
-            self.workers.push(worker);
-        }
-        match &mut self.workers[index] {
-            Some(worker) => worker.submit(frame),
-            None => {
-                let _ = frame.picture.set(Decoded::Failed);
-            }
+/// Does what was asked for; what came of it, and who is to be told.
+fn handle(
+    request: Request,
+    engine: &mut Engine,
+    sockets: &mut Sockets,
+    sessions: &mut Sessions,
+) -> (Result<(), AggregatorError>, Answer) {
+    match request {
+        Request::Add(camera, answer) => (add(&camera, engine, sockets, sessions), answer),
+        Request::Remove(name, answer) => {
+            let removed = engine.remove_camera(&name).map(|ports| {
+                for port in ports {
+                    sockets.remove(port);
+                    sessions.remove(port);
+                }
+            });
+            (removed.map_err(AggregatorError::from), answer)
         }
     }
+}
 
-    fn start(&self, camera: CameraIndex) -> Result<DecodeWorker, DecodeError> {
-        let shared = self.shared.clone();
-        let notify = Box::new(move |failed: bool| {
-            shared.decoded();
-            if failed {
-                shared.command(Command::KeyFrame(camera));
-            }
-        });
-        DecodeWorker::start(camera.get(), decode::open()?, notify)
+fn add(
+    camera: &CameraConfig,
+    engine: &mut Engine,
+    sockets: &mut Sockets,
+    sessions: &mut Sessions,
+) -> Result<(), AggregatorError> {
+    let port = engine.add_source(camera)?;
+    if let Err(error) = sockets.add(port, &camera.source) {
+        engine.withdraw(port);
+        return Err(error.into());
+    }
+    sessions.add(port, camera.source.clone());
+    Ok(())
+}
+
+/// Consumers want something else now.
+fn apply(demand: Demand, engine: &mut Engine, shared: &Shared) {
+    shared.pool.set_options(DecoderOptions { motion_vectors: demand.motion_vectors });
+    engine.set_decoding(demand.pictures);
+    if !demand.pictures {
+        shared.pool.forget_all();
     }
 }

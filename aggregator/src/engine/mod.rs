@@ -1,8 +1,10 @@
-//! The aggregator without its sockets: datagrams with their arrival times in, frame packets out.
+//! The aggregator without its sockets: datagrams and what sessions tell, with their arrival times, in; frame
+//! packets out.
 //!
 //! Sans-IO: it is told the time and the host's clock, so the same engine runs live, over a capture file
 //! and under simulated networks. Live sockets are in [`live`]; capture files in [`offline`].
 
+mod cameras;
 pub mod live;
 pub mod offline;
 mod said;
@@ -12,22 +14,22 @@ mod status;
 mod tests;
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 use framelock_common::time::{HostTime, Span};
 
+pub use cameras::RemoveError;
 pub(crate) use sockets::Sockets;
 pub use status::{CameraStatus, LastFrame};
 
 use said::Said;
 
 use crate::config::{CameraConfig, Settings};
-use crate::deliver::{CameraName, Frame, Packet};
+use crate::deliver::{CameraName, Codec, Frame, Outcome, Packet};
 use crate::source::{
-    Datagram, DownReason, PortCounters, PortEvent, Protocol, RtpPort, SourceSpec, StreamOutput, TimedFrame,
-    Transmit, TsPort,
+    Datagram, DownReason, PortCounters, PortEvent, RtpPort, SessionEvent, SessionPort, SourceSpec,
+    StreamOutput, StreamStatus, TimedFrame, Transmit, TsPort,
 };
-use crate::sync::{CameraIndex, SourceState, SyncCamera, SyncEvent, SyncFrame, Synchronizer};
+use crate::sync::{CameraIndex, SourceState, SyncEvent, SyncFrame, Synchronizer};
 use crate::timestamp::{HostClock, Mapper, Trace, basis};
 
 /// Frames that may wait for [`Engine::poll_decode`]; nobody who decodes lets it get there.
@@ -36,14 +38,31 @@ const MAX_DECODE: usize = 1_024;
 /// Which source of the settings a datagram belongs to: the n-th.
 pub type PortIndex = usize;
 
+/// Something for a camera's decoder.
+#[derive(Clone, Debug)]
+pub enum DecodeInput {
+    /// Its next good frame in decoding order.
+    Frame(CameraIndex, Frame),
+    /// Its source is down: what the decoder holds back is to come out.
+    Flush(CameraIndex),
+    /// It was removed.
+    Forget(CameraIndex),
+}
+
 /// See the module.
 #[derive(Debug)]
 pub struct Engine {
+    /// Only grows: whoever was given a number keeps it.
     ports: Vec<Port>,
+    /// Only grows, too, in step with the synchronizer's.
     cameras: Vec<Camera>,
+    seed: u64,
+    max_cameras: usize,
     sync: Synchronizer<TimedFrame>,
     now: HostTime,
-    decode: Option<VecDeque<(CameraIndex, Arc<Frame>)>>,
+    /// Somebody wants pixels.
+    decoding: bool,
+    decode: VecDeque<DecodeInput>,
     /// The camera on whose frames packets are anchored.
     reference: Said<Option<usize>>,
     /// Something may have to be said of the synchronizer.
@@ -52,9 +71,9 @@ pub struct Engine {
 
 #[derive(Debug)]
 struct Port {
-    spec: SourceSpec,
+    config: CameraConfig,
     kind: Kind,
-    /// The engine's camera of each of the port's.
+    /// The engine's camera at each of the port's places.
     cameras: Vec<usize>,
 }
 
@@ -62,6 +81,9 @@ struct Port {
 enum Kind {
     Rtp(Box<RtpPort>),
     Ts(Box<TsPort>),
+    Session(Box<SessionPort>),
+    /// It was removed.
+    Gone,
 }
 
 #[derive(Debug)]
@@ -71,6 +93,8 @@ struct Camera {
     /// Its place among the cameras of the port.
     place: usize,
     state: SourceState,
+    /// Why it is broken.
+    reason: Option<DownReason>,
     last: Option<LastFrame>,
     /// How the last frame that the synchronizer got came to its time.
     trace: Option<Trace>,
@@ -80,6 +104,8 @@ struct Camera {
     late: Said<bool>,
     /// How many jumps its capture times have made, and how far the last was.
     steps: Said<(u64, Span)>,
+    /// It is here only for its name, which packets under way may still need.
+    removed: bool,
 }
 
 impl Engine {
@@ -89,58 +115,24 @@ impl Engine {
         let mut engine = Self {
             ports: Vec::new(),
             cameras: Vec::new(),
+            seed,
+            max_cameras: settings.max_cameras,
             sync: Synchronizer::new(&settings.sync, Vec::new()),
             now: HostTime::from_nanos(0),
-            decode: settings.decode.then(VecDeque::new),
+            decoding: false,
+            decode: VecDeque::new(),
             reference: Said::default(),
             unsaid: false,
         };
-        for (index, camera) in settings.cameras.iter().enumerate() {
-            engine.add_port(index, camera, settings.max_cameras, seed);
+        for camera in &settings.cameras {
+            engine.add_port(camera);
         }
         engine
     }
 
-    fn add_port(&mut self, index: PortIndex, camera: &CameraConfig, max_cameras: usize, seed: u64) {
-        #[expect(clippy::cast_possible_truncation, reason = "32 of the seed's bits are enough")]
-        let ssrc = (seed.rotate_left(7) as u32).wrapping_add(0x9e37_79b9_u32.wrapping_mul(index as u32 + 1));
-        let kind = match (camera.source.protocol, &camera.name) {
-            (Protocol::UdpTs, _) => Kind::Ts(Box::default()),
-            (Protocol::Rtp, Some(_)) => Kind::Rtp(Box::new(RtpPort::single(ssrc))),
-            (Protocol::Rtp, None) => Kind::Rtp(Box::new(RtpPort::many(max_cameras, ssrc))),
-        };
-        self.ports.push(Port { spec: camera.source, kind, cameras: Vec::new() });
-        if let Some(name) = &camera.name {
-            self.add_camera(index, name.clone());
-        }
-    }
-
-    fn add_camera(&mut self, port: PortIndex, name: CameraName) {
-        let place = self.ports[port].cameras.len();
-        self.ports[port].cameras.push(self.cameras.len());
-        let span = tracing::info_span!("stream", camera = name.as_str());
-        match &mut self.ports[port].kind {
-            Kind::Rtp(rtp) => rtp.set_span(place, span.clone()),
-            Kind::Ts(ts) => ts.set_span(span.clone()),
-        }
-        self.cameras.push(Camera {
-            name,
-            port,
-            place,
-            state: SourceState::Starting,
-            last: None,
-            trace: None,
-            span,
-            late: Said::default(),
-            steps: Said::default(),
-        });
-        let index = self.sync.add_camera(SyncCamera::default());
-        debug_assert_eq!(index.get() + 1, self.cameras.len());
-    }
-
-    /// The sources to listen on, by [`PortIndex`].
+    /// The sources to listen on or to connect to, by [`PortIndex`].
     pub fn sources(&self) -> impl ExactSizeIterator<Item = SourceSpec> {
-        self.ports.iter().map(|port| port.spec)
+        self.ports.iter().map(|port| port.config.source.clone())
     }
 
     /// A datagram arrived on one of the ports.
@@ -149,6 +141,17 @@ impl Engine {
         match &mut self.ports[port].kind {
             Kind::Rtp(rtp) => rtp.handle_datagram(datagram, host),
             Kind::Ts(ts) => ts.handle_datagram(datagram, host),
+            Kind::Session(_) | Kind::Gone => {}
+        }
+        self.handle_port_events(port, host);
+        self.log_sync_events();
+    }
+
+    /// The session of one of the ports told something.
+    pub fn handle_session(&mut self, port: PortIndex, event: SessionEvent, host: &HostClock) {
+        self.now = self.now.max(event.at());
+        if let Kind::Session(session) = &mut self.ports[port].kind {
+            session.handle(event, host);
         }
         self.handle_port_events(port, host);
         self.log_sync_events();
@@ -161,6 +164,8 @@ impl Engine {
             match &mut self.ports[port].kind {
                 Kind::Rtp(rtp) => rtp.handle_timeout(now, host),
                 Kind::Ts(ts) => ts.handle_timeout(now),
+                Kind::Session(session) => session.handle_timeout(now),
+                Kind::Gone => {}
             }
             self.handle_port_events(port, host);
         }
@@ -174,6 +179,8 @@ impl Engine {
             match &mut self.ports[port].kind {
                 Kind::Rtp(rtp) => rtp.finish(self.now, host),
                 Kind::Ts(ts) => ts.finish(),
+                // What a session gives is not held up by anything missing, and only files end.
+                Kind::Session(_) | Kind::Gone => {}
             }
             self.handle_port_events(port, host);
         }
@@ -186,6 +193,8 @@ impl Engine {
         let ports = self.ports.iter().filter_map(|port| match &port.kind {
             Kind::Rtp(rtp) => rtp.poll_timeout(),
             Kind::Ts(ts) => ts.poll_timeout(),
+            Kind::Session(session) => session.poll_timeout(),
+            Kind::Gone => None,
         });
         ports.chain(self.sync.poll_timeout()).min()
     }
@@ -194,13 +203,28 @@ impl Engine {
     pub fn poll_transmit(&mut self, now: HostTime) -> Option<(PortIndex, Transmit)> {
         self.ports.iter_mut().enumerate().find_map(|(index, port)| match &mut port.kind {
             Kind::Rtp(rtp) => Some((index, rtp.poll_transmit(now)?)),
-            Kind::Ts(_) => None,
+            Kind::Ts(_) | Kind::Session(_) | Kind::Gone => None,
         })
     }
 
-    /// The next good frame in its camera's decoding order, where the settings ask for decoding.
-    pub fn poll_decode(&mut self) -> Option<(CameraIndex, Arc<Frame>)> {
-        self.decode.as_mut()?.pop_front()
+    /// Somebody wants pixels from now on, or nobody any more. Decoding begins with key frames: the senders are
+    /// asked for them.
+    pub fn set_decoding(&mut self, decoding: bool) {
+        self.decoding = decoding;
+        if decoding {
+            (0..self.cameras.len()).for_each(|camera| self.request_key_frame(CameraIndex::new(camera)));
+        } else {
+            for input in self.decode.drain(..) {
+                if let DecodeInput::Frame(_, frame) = input {
+                    frame.settle(Outcome::NotYet);
+                }
+            }
+        }
+    }
+
+    /// The next input of a decoder, where somebody wants pixels.
+    pub fn poll_decode(&mut self) -> Option<DecodeInput> {
+        self.decode.pop_front()
     }
 
     /// The next packet.
@@ -213,7 +237,7 @@ impl Engine {
 
     /// Asks a camera's sender for a key frame, if it can be asked.
     pub fn request_key_frame(&mut self, camera: CameraIndex) {
-        let Some(camera) = self.cameras.get(camera.get()) else { return };
+        let Some(camera) = self.cameras.get(camera.get()).filter(|camera| !camera.removed) else { return };
         if let Kind::Rtp(rtp) = &mut self.ports[camera.port].kind {
             rtp.request_key_frame(camera.place, self.now);
         }
@@ -233,6 +257,7 @@ impl Engine {
             sum += match &port.kind {
                 Kind::Rtp(rtp) => rtp.counters(),
                 Kind::Ts(ts) => ts.counters(),
+                Kind::Session(_) | Kind::Gone => PortCounters::default(),
             };
         }
         sum
@@ -245,14 +270,17 @@ impl Engine {
             name: camera.name.clone(),
             at,
             state: camera.state,
+            reason: camera.reason.as_ref().map(ToString::to_string),
             stream: match &mut ports[camera.port].kind {
                 Kind::Rtp(rtp) => rtp.status(camera.place),
                 Kind::Ts(ts) => ts.status(),
+                Kind::Session(session) => session.status(),
+                Kind::Gone => StreamStatus::default(),
             },
             sync: sync.stats(CameraIndex::new(index)).unwrap_or_default(),
             last: camera.last,
         };
-        self.cameras.iter().enumerate().map(of).collect()
+        self.cameras.iter().enumerate().filter(|(_, camera)| !camera.removed).map(of).collect()
     }
 
     fn handle_port_events(&mut self, port: PortIndex, host: &HostClock) {
@@ -260,24 +288,37 @@ impl Engine {
             let event = match &mut self.ports[port].kind {
                 Kind::Rtp(rtp) => rtp.poll_event(),
                 Kind::Ts(ts) => ts.poll_event(),
+                Kind::Session(session) => session.poll_event(),
+                Kind::Gone => None,
             };
             match event {
                 None => return,
                 Some(PortEvent::Camera(name)) => {
                     let name = self.unique(name);
-                    self.add_camera(port, name);
+                    let place = self.ports[port].cameras.len();
+                    self.ports[port].cameras.push(0);
+                    self.add_camera(port, place, name);
                     let _in_stream = self.cameras.last().map(|camera| camera.span.enter());
-                    tracing::info!(source = %self.ports[port].spec, "a new sender is a camera now");
+                    tracing::info!(source = %self.ports[port].config.source, "a new sender is a camera now");
                 }
                 Some(PortEvent::Taken(place, address)) => {
-                    let _in_stream = self.cameras[self.ports[port].cameras[place]].span.enter();
+                    let camera = self.camera_at(port, place);
+                    let _in_stream = self.cameras[camera].span.enter();
                     tracing::info!(%address, "receiving");
                 }
                 Some(PortEvent::Down(place, reason)) => {
-                    self.set_state(self.ports[port].cameras[place], SourceState::Broken, Some(reason));
+                    let camera = self.ports[port].cameras[place];
+                    if self.cameras[camera].removed {
+                        continue;
+                    }
+                    if self.decoding && self.decode.len() < MAX_DECODE {
+                        self.decode.push_back(DecodeInput::Flush(CameraIndex::new(camera)));
+                    }
+                    self.set_state(camera, SourceState::Broken, Some(reason));
                 }
                 Some(PortEvent::Output(place, output)) => {
-                    self.handle_output(self.ports[port].cameras[place], output, host);
+                    let camera = self.camera_at(port, place);
+                    self.handle_output(camera, output, host);
                 }
             }
         }
@@ -286,13 +327,11 @@ impl Engine {
     fn handle_output(&mut self, camera: usize, output: StreamOutput, host: &HostClock) {
         let index = CameraIndex::new(camera);
         match output {
-            StreamOutput::Decode(frame) => {
-                if let Some(queue) = &mut self.decode
-                    && queue.len() < MAX_DECODE
-                {
-                    queue.push_back((index, frame));
-                }
-            }
+            // Decoded where and when it is taken.
+            StreamOutput::Decode(frame) if frame.codec == Codec::Jpeg => {}
+            StreamOutput::Decode(frame) if !self.decoding => frame.settle(Outcome::NotYet),
+            StreamOutput::Decode(frame) if self.decode.len() >= MAX_DECODE => frame.settle(Outcome::Skipped),
+            StreamOutput::Decode(frame) => self.decode.push_back(DecodeInput::Frame(index, frame)),
             StreamOutput::Frame(frame) => {
                 self.set_state(camera, SourceState::Live, None);
                 let known = &mut self.cameras[camera];
@@ -319,21 +358,25 @@ impl Engine {
 
     fn set_state(&mut self, camera: usize, state: SourceState, reason: Option<DownReason>) {
         let known = &mut self.cameras[camera];
-        if known.state == state {
+        if known.state == state && (known.reason == reason || reason.is_none()) {
             return;
         }
-        known.state = state;
-        let _in_stream = known.span.enter();
-        match reason {
+        let _in_stream = known.span.clone().entered();
+        match &reason {
             Some(DownReason::Goodbye) => tracing::info!("the sender said goodbye"),
             Some(DownReason::Silent) => tracing::warn!("nothing arrives any more; still listening"),
+            Some(DownReason::Failed(why)) => tracing::warn!("down, trying again: {why}"),
             None => tracing::info!("live"),
+        }
+        known.reason = reason;
+        if std::mem::replace(&mut known.state, state) == state {
+            return;
         }
         self.sync.handle_source_state(CameraIndex::new(camera), state, self.now);
     }
 
     fn unique(&self, name: String) -> CameraName {
-        let taken = |name: &str| self.cameras.iter().any(|camera| camera.name.as_str() == name);
+        let taken = |name: &str| self.living().any(|camera| camera.name.as_str() == name);
         if !taken(&name) {
             return CameraName::new(&name);
         }

@@ -7,7 +7,7 @@ use framelock_common::time::{HostTime, Span, Utc};
 use super::Engine;
 use crate::config::Settings;
 use crate::source::pcap::{self, PcapError, PcapReader};
-use crate::source::{Channel, Datagram, SourceSpec};
+use crate::source::{Channel, Datagram, PortSpec, SourceSpec};
 use crate::timestamp::HostClock;
 
 /// Our SSRC's seed: nobody hears it.
@@ -27,6 +27,9 @@ pub enum OfflineError {
         /// Those in the file.
         found: String,
     },
+    /// A source that is no port.
+    #[error("{0}: a capture is replayed by UDP ports; name them as rtp://:PORT or udp://:PORT")]
+    NoPort(Box<SourceSpec>),
     /// The output cannot be written.
     #[error("cannot write packets: {0}")]
     Write(#[source] io::Error),
@@ -45,7 +48,7 @@ pub fn replay_pcap(
     out: &mut impl Write,
 ) -> Result<u64, OfflineError> {
     let mut reader = PcapReader::new(input)?;
-    let mut replay = Replay::new(settings, count);
+    let mut replay = Replay::new(settings, count)?;
     let damaged = loop {
         match reader.next_datagram() {
             Ok(Some(datagram)) => replay.handle(&datagram, out).map_err(OfflineError::Write)?,
@@ -66,7 +69,7 @@ pub fn replay_pcap(
 
 struct Replay {
     engine: Engine,
-    sources: Vec<SourceSpec>,
+    sources: Vec<PortSpec>,
     clock: HostClock,
     now: HostTime,
     count: Option<u64>,
@@ -77,11 +80,12 @@ struct Replay {
 }
 
 impl Replay {
-    fn new(settings: &Settings, count: Option<u64>) -> Self {
+    fn new(settings: &Settings, count: Option<u64>) -> Result<Self, OfflineError> {
         let engine = Engine::new(settings, SEED);
-        let sources = engine.sources().collect();
+        let port = |source: SourceSpec| source.port().ok_or_else(|| OfflineError::NoPort(Box::new(source)));
+        let sources = engine.sources().map(port).collect::<Result<_, _>>()?;
         let epoch = HostTime::from_nanos(0);
-        Self {
+        Ok(Self {
             engine,
             sources,
             clock: HostClock::new(epoch, Utc::from_unix_nanos(0), Span::ZERO),
@@ -90,7 +94,7 @@ impl Replay {
             written: 0,
             taken: 0,
             strange: Vec::new(),
-        }
+        })
     }
 
     fn done(&self) -> bool {
@@ -135,7 +139,6 @@ impl Replay {
     fn settle(&mut self, out: &mut impl Write) -> io::Result<()> {
         // What we would answer, nobody hears; it has to be taken for the timers to move on.
         while self.engine.poll_transmit(self.now).is_some() {}
-        while self.engine.poll_decode().is_some() {}
         while let Some(packet) = self.engine.poll_packet() {
             if self.done() {
                 return Ok(());

@@ -14,7 +14,7 @@ use framelock_common::time::HostTime;
 
 use super::PortIndex;
 use crate::source::socket::{Batch, SocketError, UdpPort};
-use crate::source::{Channel, Datagram, SourceSpec, Transmit};
+use crate::source::{Channel, Datagram, PortSpec, SourceSpec, Transmit};
 use crate::timestamp::HostClock;
 
 /// Batches read from one socket before others than the sockets get their turn.
@@ -55,21 +55,44 @@ impl Sockets {
     /// # Errors
     /// When a source's port cannot be had.
     pub(crate) fn bind(sources: &[SourceSpec]) -> Result<Self, SocketError> {
-        let mut ports = Vec::new();
-        for (index, source) in sources.iter().enumerate() {
-            ports.push(Port::new(index, Channel::Main, UdpPort::bind(source.bind)?));
-            tracing::info!(%source, "listening");
-        }
-        for (index, source) in sources.iter().enumerate() {
-            let Some(rtcp) = source.rtcp_port() else { continue };
-            match UdpPort::bind(SocketAddr::new(source.bind.ip(), rtcp)) {
-                Ok(socket) => ports.push(Port::new(index, Channel::Rtcp, socket)),
-                Err(error) => {
-                    tracing::info!(%source, %error, "no RTCP on the port above; it is taken on the RTP port only");
-                }
+        let mut sockets = Self { ports: Vec::new() };
+        let listening =
+            || sources.iter().enumerate().filter_map(|(index, source)| Some((index, source.port()?)));
+        listening().try_for_each(|(index, source)| sockets.bind_main(index, source))?;
+        listening().for_each(|(index, source)| sockets.bind_rtcp(index, source));
+        Ok(sockets)
+    }
+
+    /// Binds one more source, where it is one to listen on.
+    ///
+    /// # Errors
+    /// When its port cannot be had.
+    pub(super) fn add(&mut self, index: PortIndex, source: &SourceSpec) -> Result<(), SocketError> {
+        let Some(source) = source.port() else { return Ok(()) };
+        self.bind_main(index, source)?;
+        self.bind_rtcp(index, source);
+        Ok(())
+    }
+
+    /// Closes the sockets of a source.
+    pub(super) fn remove(&mut self, index: PortIndex) {
+        self.ports.retain(|port| port.index != index);
+    }
+
+    fn bind_main(&mut self, index: PortIndex, source: PortSpec) -> Result<(), SocketError> {
+        self.ports.push(Port::new(index, Channel::Main, UdpPort::bind(source.bind)?));
+        tracing::info!(%source, "listening");
+        Ok(())
+    }
+
+    fn bind_rtcp(&mut self, index: PortIndex, source: PortSpec) {
+        let Some(rtcp) = source.rtcp_port() else { return };
+        match UdpPort::bind(SocketAddr::new(source.bind.ip(), rtcp)) {
+            Ok(socket) => self.ports.push(Port::new(index, Channel::Rtcp, socket)),
+            Err(error) => {
+                tracing::info!(%source, %error, "no RTCP on the port above; it is taken on the RTP port only");
             }
         }
-        Ok(Self { ports })
     }
 
     /// Waits until there may be something to receive.

@@ -16,6 +16,8 @@ pub struct CameraStatus {
     pub at: HostTime,
     /// Whether its source is up.
     pub state: SourceState,
+    /// Why it is down, while it is [`SourceState::Broken`]: one line for people, without any credentials.
+    pub reason: Option<String>,
     /// Its stream as received.
     pub stream: StreamStatus,
     /// Its frames in the synchronizer.

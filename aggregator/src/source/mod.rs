@@ -1,4 +1,5 @@
-//! Sources: what arrives on a port, one module per kind, and how it becomes the frames of a camera.
+//! Sources: what arrives on a port or over a connection, one module per kind, and how it becomes the frames of
+//! a camera.
 //!
 //! | module | what |
 //! |---|---|
@@ -7,11 +8,12 @@
 //! | `probation` | what an RTP stream must show before it is listened to |
 //! | `ts_port` | MPEG-TS straight in UDP |
 //! | `unit` | payloads to access units |
-//! | `pipeline`, `gate`, `reorder` | access units to frames: good or not, capture time, presentation order |
+//! | [`session`] | sources that keep up a connection: one module each, and what keeps them up (I/O) |
+//! | `pipeline`, `gate`, `reorder` | access units and images to frames: good or not, capture time, presentation order |
 //! | [`socket`] | UDP sockets (I/O) |
 //! | [`pcap`] | datagrams out of a capture file |
 //!
-//! All but [`socket`] is sans-IO: datagrams come in with their arrival time.
+//! What is not marked as I/O is sans-IO: datagrams, access units and images come in with their arrival time.
 
 mod gate;
 mod owner;
@@ -21,6 +23,7 @@ mod probation;
 mod reorder;
 mod rtp_port;
 mod rtp_stream;
+pub mod session;
 pub mod socket;
 mod spec;
 mod ts_port;
@@ -31,11 +34,11 @@ use std::ops::AddAssign;
 
 use framelock_common::time::{HostTime, Span};
 
-#[cfg(feature = "ffmpeg")]
 pub(crate) use pipeline::MAX_MACROBLOCKS;
 pub use pipeline::{FrameStats, StreamOutput, TimedFrame};
 pub use rtp_port::RtpPort;
-pub use spec::{Protocol, SourceSpec, SpecError};
+pub use session::{SessionEvent, SessionPort, SessionSpec};
+pub use spec::{PortSpec, Protocol, Redacted, Secret, SourceSpec, SpecError};
 pub use ts_port::TsPort;
 
 /// A source from which nothing arrived for this long is `broken`, until its next good frame. It is
@@ -89,12 +92,17 @@ pub enum PortEvent {
 }
 
 /// Why a camera is down.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DownReason {
     /// The sender said so (RTCP BYE).
+    #[error("the sender said goodbye")]
     Goodbye,
-    /// Nothing arrived for [`BROKEN_AFTER`].
+    /// Nothing arrived for [`BROKEN_AFTER`], or for three times as long as it took before.
+    #[error("nothing arrives")]
     Silent,
+    /// The session failed, for this reason; it is tried again and again.
+    #[error("{0}")]
+    Failed(String),
 }
 
 /// What is known of a camera's stream, for status displays.
@@ -104,10 +112,14 @@ pub struct StreamStatus {
     pub address: Option<SocketAddr>,
     /// When its sender was first heard.
     pub since: Option<HostTime>,
-    /// Datagrams that arrived.
+    /// Datagrams that arrived; of a session, pieces of its stream: RTP packets, access units or images.
     pub packets: u64,
     /// Their bytes, without headers below RTP.
     pub bytes: u64,
+    /// How often a session was connected; 0 where nothing connects.
+    pub connects: u64,
+    /// How often a session failed.
+    pub failures: u64,
     /// RTP packets that never came.
     pub lost: u64,
     /// RTP packets that came twice.

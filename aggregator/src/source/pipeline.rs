@@ -1,15 +1,15 @@
-//! Access units to frames: which are good, when they were captured, and in which order to hand them on.
-//! One pipeline per stream, whatever it travelled in.
-
-use std::sync::{Arc, OnceLock};
+//! Access units and images to frames: which are good, when they were captured, and in which order to hand
+//! them on. One pipeline per stream, whatever it travelled in.
 
 use framelock_common::h264::{AccessUnitInfo, Inspector};
+use framelock_common::jpeg;
 use framelock_common::time::{HostTime, MediaTime, Utc};
 
 use super::gate::{Gate, Verdict};
 use super::reorder::PresentationOrder;
+use super::session::Image;
 use super::unit::{AccessUnit, UnitEvent};
-use crate::deliver::Frame;
+use crate::deliver::{Codec, CodedFrame, Frame, FrameType};
 use crate::timestamp::{FrameTiming, HostClock, Mapper, Trace};
 
 /// The largest picture taken, in macroblocks: that of level 5.2, such as 4096x2304 (ITU-T H.264 table A-1).
@@ -20,7 +20,7 @@ pub(crate) const MAX_MACROBLOCKS: u32 = 36_864;
 #[derive(Clone, Debug)]
 pub enum StreamOutput {
     /// A good frame, in decoding order: for a decoder.
-    Decode(Arc<Frame>),
+    Decode(Frame),
     /// A good frame, in presentation order: for the synchronizer.
     Frame(TimedFrame),
     /// A frame that arrived damaged or cannot be decoded for want of an earlier one; its capture time.
@@ -40,7 +40,7 @@ impl StreamOutput {
 #[derive(Clone, Debug)]
 pub struct TimedFrame {
     /// The frame.
-    pub frame: Arc<Frame>,
+    pub frame: Frame,
     /// How it got its time.
     pub trace: Trace,
 }
@@ -50,9 +50,7 @@ impl TimedFrame {
     /// it did.
     pub fn improve(&mut self, mapper: &Mapper, host: &HostClock) -> Option<Utc> {
         let better = self.trace.improve(mapper, host)?;
-        // Only where a decoder still has it is there a copy, which shares the picture.
-        let frame = Arc::make_mut(&mut self.frame);
-        (frame.time, frame.time_source) = (better.time, better.source);
+        self.frame.set_time(better.time, better.source);
         Some(better.time.utc)
     }
 }
@@ -133,6 +131,12 @@ impl FramePipeline {
         self.gate = Gate::default();
     }
 
+    /// Another stream begins in this one's place: nothing that was known holds, but the counters.
+    pub(super) fn restart(&mut self, out: &mut Vec<StreamOutput>) {
+        self.flush(out);
+        *self = Self { stats: self.stats, refused_size: self.refused_size, ..Self::default() };
+    }
+
     /// Hands on what waits for its turn: the stream ended or starts anew.
     pub(super) fn flush(&mut self, out: &mut Vec<StreamOutput>) {
         self.order.flush(&mut self.released);
@@ -171,9 +175,10 @@ impl FramePipeline {
                 self.stats.first.get_or_insert(unit.ended);
                 self.stats.last = Some(unit.ended);
                 let (presentation, decode) = (unit.presentation, unit.decode);
-                let frame = Arc::new(Frame {
+                let frame = Frame::new(CodedFrame {
                     time: stamped.time,
                     time_source: stamped.source,
+                    codec: Codec::H264,
                     frame_type: info.frame_type,
                     key: info.key,
                     width: info.sps.map(|sps| sps.width),
@@ -181,7 +186,6 @@ impl FramePipeline {
                     data: unit.data,
                     arrival: unit.ended,
                     sequence: *sink.number,
-                    picture: Arc::new(OnceLock::new()),
                 });
                 *sink.number += 1;
                 sink.out.push(StreamOutput::Decode(frame.clone()));
@@ -191,11 +195,63 @@ impl FramePipeline {
         }
     }
 
-    /// Whether the picture is larger than we decode; said once.
+    /// Takes the next image. Each stands for itself: no order but that of arrival, and nothing refers to
+    /// another.
+    pub(super) fn handle_image(&mut self, image: Image, sink: &mut Sink<'_>) {
+        // An image that brings no time is paced by nothing but its arrival.
+        let origin = HostTime::from_nanos(0);
+        let paced_by = image.media.unwrap_or_else(|| MediaTime::from_ticks(0) + (image.started - origin));
+        let timing = FrameTiming {
+            media: paced_by,
+            rtp: image.media,
+            mpegts: false,
+            sei: None,
+            arrival: image.started,
+        };
+        let stamped = self.mapper.map(&timing, sink.host);
+        let info = match jpeg::inspect(&image.data) {
+            Ok(info) if !self.refuses(macroblocks(info), info.width, info.height) => info,
+            bad => {
+                tracing::debug!(?bad, "image not taken");
+                self.stats.damaged += 1;
+                sink.out.push(StreamOutput::ReadError(stamped.time.utc));
+                return;
+            }
+        };
+        self.stats.good += 1;
+        self.stats.first.get_or_insert(image.ended);
+        self.stats.last = Some(image.ended);
+        let mut data = image.data;
+        data.truncate(info.length);
+        let trace = Trace::new(timing, stamped, &self.mapper);
+        let frame = Frame::new(CodedFrame {
+            time: stamped.time,
+            time_source: stamped.source,
+            codec: Codec::Jpeg,
+            frame_type: Some(FrameType::I),
+            key: true,
+            width: Some(info.width),
+            height: Some(info.height),
+            data,
+            arrival: image.ended,
+            sequence: *sink.number,
+        });
+        *sink.number += 1;
+        sink.out.push(StreamOutput::Decode(frame.clone()));
+        sink.out.push(StreamOutput::Frame(TimedFrame { frame, trace }));
+    }
+
+    /// Whether the picture is larger than we decode.
     fn is_too_large(&mut self, info: &AccessUnitInfo) -> bool {
-        let Some(sps) = info.sps.filter(|sps| sps.macroblocks > MAX_MACROBLOCKS) else { return false };
+        info.sps.is_some_and(|sps| self.refuses(sps.macroblocks, sps.width, sps.height))
+    }
+
+    /// Whether a picture of this size is larger than we decode; said once.
+    fn refuses(&mut self, macroblocks: u32, width: u32, height: u32) -> bool {
+        if macroblocks <= MAX_MACROBLOCKS {
+            return false;
+        }
         if !std::mem::replace(&mut self.refused_size, true) {
-            let (width, height) = (sps.width, sps.height);
             tracing::warn!(
                 width,
                 height,
@@ -227,6 +283,12 @@ impl FramePipeline {
         self.order.push(presentation, decode, frame, &mut self.released);
         out.extend(self.released.drain(..).map(|(_, frame)| StreamOutput::Frame(frame)));
     }
+}
+
+/// Blocks of 16x16 pixels.
+fn macroblocks(image: jpeg::JpegInfo) -> u32 {
+    // Sides are below 65,536.
+    image.width.div_ceil(16) * image.height.div_ceil(16)
 }
 
 fn timing(unit: &AccessUnit, info: &AccessUnitInfo) -> FrameTiming {

@@ -197,6 +197,7 @@ impl RtpStream {
             jitter: stats.jitter,
             frames: self.pipeline.stats(),
             clock_outliers: self.pipeline.mapper().outliers(),
+            ..StreamStatus::default()
         }
     }
 
@@ -281,18 +282,7 @@ impl RtpStream {
         }
         let Some(event) = self.unsaid.take() else { return };
         self.said = Some(now);
-        let ssrc = self.ssrc;
-        match event {
-            ClockEvent::Step(by) => tracing::info!(ssrc, %by, "the board's clock stepped"),
-            ClockEvent::Suspect => tracing::debug!(ssrc, "a clock report disagrees with those before"),
-            ClockEvent::Unsynchronized => {
-                tracing::warn!(ssrc, "the board's clock is not synchronized: its frames go by arrival time");
-            }
-            ClockEvent::Implausible(ahead) => {
-                tracing::warn!(ssrc, %ahead, "the board's clock is far off this machine's: its frames go by arrival time; set both clocks");
-            }
-            ClockEvent::Synchronized => tracing::info!(ssrc, "the board's clock is synchronized"),
-        }
+        event.log(&format_args!("SSRC {:08x}", self.ssrc));
     }
 }
 

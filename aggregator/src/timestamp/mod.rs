@@ -85,6 +85,23 @@ pub enum ClockEvent {
     Implausible(Span),
 }
 
+impl ClockEvent {
+    /// Says so in the log, of the stream that `of` names.
+    pub(crate) fn log(self, of: &dyn std::fmt::Display) {
+        match self {
+            Self::Step(by) => tracing::info!(%of, %by, "the board's clock stepped"),
+            Self::Suspect => tracing::debug!(%of, "a clock report disagrees with those before"),
+            Self::Unsynchronized => {
+                tracing::warn!(%of, "the board's clock is not synchronized: its frames go by arrival time");
+            }
+            Self::Implausible(ahead) => {
+                tracing::warn!(%of, %ahead, "the board's clock is far off this machine's: its frames go by arrival time; set both clocks");
+            }
+            Self::Synchronized => tracing::info!(%of, "the board's clock is synchronized"),
+        }
+    }
+}
+
 /// Maps the media time of one stream to UTC.
 #[derive(Clone, Debug, Default)]
 pub struct Mapper {

@@ -7,12 +7,16 @@
 //!
 //! Decoding and encoding pictures do not live here, nor does RTP packetization (see `rtp::h264`).
 
+mod avcc;
 mod inspect;
 mod nal;
+mod parameter_sets;
 pub mod sei;
 
+pub use avcc::{annex_b, decoder_configuration};
 pub use inspect::{AccessUnitInfo, FrameRate, FrameType, Inspector, SpsInfo, inspect};
 pub use nal::{NalType, NalUnits, START_CODE, nal_units};
+pub use parameter_sets::{Complete, ParameterSets};
 pub use sei::{SeiTime, insert_sei};
 
 /// The largest access unit this crate assembles; a longer one is dropped and counted.

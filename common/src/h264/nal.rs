@@ -77,29 +77,36 @@ pub struct NalUnits<'a> {
     next: Option<usize>,
 }
 
-impl<'a> NalUnits<'a> {
-    /// The next NAL unit and the offset of its start code, with the `zero_byte` where there is one.
-    pub(super) fn next_with_offset(&mut self) -> Option<(usize, &'a [u8])> {
+impl<'a> Iterator for NalUnits<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
         loop {
-            let code = self.next?;
-            let start = code + 3;
+            let start = self.next? + 3;
             self.next = find_start_code(self.data, start);
             let end = self.next.unwrap_or(self.data.len());
             let nal = trim_zeros(&self.data[start..end]);
             if !nal.is_empty() {
-                let long = code > 0 && self.data[code - 1] == 0;
-                return Some((code - usize::from(long), nal));
+                return Some(nal);
             }
         }
     }
 }
 
-impl<'a> Iterator for NalUnits<'a> {
-    type Item = &'a [u8];
-
-    fn next(&mut self) -> Option<&'a [u8]> {
-        self.next_with_offset().map(|(_, nal)| nal)
+/// The offset of the start code, with the `zero_byte` where there is one, of the first NAL unit that is not empty and
+/// whose type is `wanted`. Of the unit itself only the first byte is looked at: a slice is nearly the whole frame.
+pub(super) fn offset_of(annex_b: &[u8], wanted: impl Fn(NalType) -> bool) -> Option<usize> {
+    let mut next = find_start_code(annex_b, 0);
+    while let Some(code) = next {
+        let header = *annex_b.get(code + 3)?;
+        // Zero is no type; it is what follows an empty unit.
+        if header != 0 && wanted(NalType::from_header(header)) {
+            let long = code > 0 && annex_b[code - 1] == 0;
+            return Some(code - usize::from(long));
+        }
+        next = find_start_code(annex_b, code + 3);
     }
+    None
 }
 
 /// A NAL unit never ends in a zero byte; what follows it are `trailing_zero_8bits` or the
@@ -141,9 +148,10 @@ mod tests {
     #[test]
     fn offsets_point_at_the_whole_start_code() {
         let data = [0, 0, 0, 1, 9, 0xf0, 0, 0, 1, 5, 1];
-        let mut units = nal_units(&data);
-        assert_eq!(units.next_with_offset().map(|(at, _)| at), Some(0));
-        assert_eq!(units.next_with_offset().map(|(at, _)| at), Some(6));
+        let offset = |kind| offset_of(&data, |found| found == kind);
+        assert_eq!(offset(NalType::AccessUnitDelimiter), Some(0));
+        assert_eq!(offset(NalType::Idr), Some(6));
+        assert_eq!(offset(NalType::Sps), None);
     }
 
     #[test]
@@ -154,6 +162,16 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn an_offset_is_that_of_the_first_unit_of_its_kind(
+            data in proptest::collection::vec(prop_oneof![Just(0_u8), Just(1), Just(5), any::<u8>()], 0..64),
+        ) {
+            let first = all(&data).into_iter().find(|nal| NalType::of(nal).is_some_and(NalType::is_vcl));
+            let offset = offset_of(&data, NalType::is_vcl);
+            let behind = offset.map(|at| nal_units(&data[at..]).next().expect("a unit is there"));
+            prop_assert_eq!(behind, first);
+        }
+
         #[test]
         fn finds_what_a_naive_search_finds(data in proptest::collection::vec(0_u8..3, 0..64), from in 0_usize..8) {
             let naive = (from..data.len()).find(|&at| data[at..].starts_with(&[0, 0, 1]));

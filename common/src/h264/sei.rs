@@ -11,7 +11,7 @@
 use h264_reader::nal::sei::{HeaderType, SeiReader};
 use h264_reader::nal::{Nal, RefNal};
 
-use super::nal::{NalType, START_CODE, nal_units};
+use super::nal::{NalType, START_CODE, offset_of};
 use crate::clock::ClockState;
 use crate::time::{Span, Utc, UtcEstimate};
 
@@ -61,16 +61,9 @@ pub fn write_capture_time(time: UtcEstimate, state: ClockState) -> Vec<u8> {
 /// Copies the access unit `annex_b` to `out` (appended) with `sei`, from [`write_capture_time`],
 /// before its first slice and so after delimiter, parameter sets and other SEI.
 pub fn insert_sei(annex_b: &[u8], sei: &[u8], out: &mut Vec<u8>) {
-    let mut units = nal_units(annex_b);
-    let mut at = annex_b.len();
-    while let Some((offset, nal)) = units.next_with_offset() {
-        // A prefix NAL unit (14) or slice extension (20) belongs to the slice beside it.
-        let kind = NalType::from_header(nal[0]);
-        if kind.is_vcl() || matches!(kind, NalType::Other(14 | 20)) {
-            at = offset;
-            break;
-        }
-    }
+    // A prefix NAL unit (14) or slice extension (20) belongs to the slice beside it.
+    let of_slice = |kind: NalType| kind.is_vcl() || matches!(kind, NalType::Other(14 | 20));
+    let at = offset_of(annex_b, of_slice).unwrap_or(annex_b.len());
     out.reserve(annex_b.len() + sei.len());
     out.extend_from_slice(&annex_b[..at]);
     out.extend_from_slice(sei);
@@ -163,6 +156,7 @@ fn escape(rbsp: &[u8], out: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::h264::nal_units;
     use proptest::prelude::*;
 
     fn estimate(utc: i64, uncertainty: i64) -> UtcEstimate {

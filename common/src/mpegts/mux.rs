@@ -9,7 +9,7 @@ use mpeg2ts::ts::{
     TsHeader, TsPacket, TsPacketWriter, TsPayload, VersionNumber, WriteTsPacket,
 };
 
-use super::{TS_PACKET, end_mark};
+use super::{SYNC_BYTE, TS_PACKET, end_mark};
 use crate::h264::{NalType, START_CODE, nal_units};
 use crate::time::{MediaTime, Span};
 
@@ -128,7 +128,8 @@ impl Muxer {
         let Some(first) = nal_units(annex_b).next() else { return };
         let delimited = NalType::of(first) == Some(NalType::AccessUnitDelimiter);
         let delimiter: &[u8] = if delimited { &[] } else { &DELIMITER };
-        if key || self.psi_due(now) {
+        // What would become due before the next frame goes with this one: a datagram of its own costs more.
+        if key || self.psi_due(now + PCR_INTERVAL) {
             self.write_psi(now, out);
         }
         let dts = dts.filter(|&dts| dts < pts);
@@ -164,13 +165,26 @@ impl Muxer {
             // What would just fill a packet leaves a byte for another: the mark needs room.
             let keep = usize::from(mark.is_some() && last.is_none());
             let (chunk, next) = rest.split_at((rest.len() - keep).min(BODY));
+            rest = next;
+            if chunk.len() == BODY {
+                self.write_full(chunk, out);
+                continue;
+            }
             let field = last.map(|length| AdaptationField {
                 transport_private_data: end_mark::write(length).to_vec(),
                 ..flags(false)
             });
             self.write_video(field, Some(TsPayload::PesContinuation(bytes(chunk))), out);
-            rest = next;
         }
+    }
+
+    /// A packet with nothing but payload, as nine of ten are: the library would copy it three times.
+    fn write_full(&mut self, chunk: &[u8], out: &mut Vec<u8>) {
+        const PAYLOAD_ONLY: u8 = 0b01 << 4;
+        self.video_counter.increment();
+        let [high, low] = self.config.video_pid.to_be_bytes();
+        out.extend_from_slice(&[SYNC_BYTE, high, low, PAYLOAD_ONLY | self.video_counter.as_u8()]);
+        out.extend_from_slice(chunk);
     }
 
     /// Appends what is due between frames: PAT and PMT, and a packet with nothing but a PCR.

@@ -17,7 +17,8 @@ mod packet;
 pub mod session;
 
 pub use packet::{
-    Extension, MAX_HEADER, NTP64_EXTENSION_ID, RtpError, RtpHeader, RtpPacket, is_rtcp, ntp64, write_packet,
+    Extension, MAX_HEADER, MIN_HEADER, NTP64_EXTENSION_ID, RtpError, RtpHeader, RtpPacket, is_rtcp, ntp64,
+    write_packet,
 };
 
 /// The static payload type of MPEG-2 transport streams (RFC 3551 table 5).

@@ -10,8 +10,11 @@ use crate::time::{NtpTimestamp, RtpTimestamp};
 /// exactly eight bytes.
 pub const NTP64_EXTENSION_ID: u8 = 7;
 
+/// Bytes that [`write_packet`] puts before the payload without a header extension (RFC 3550 section 5.1).
+pub const MIN_HEADER: usize = 12;
+
 /// The most bytes that [`write_packet`] puts before the payload.
-pub const MAX_HEADER: usize = 12 + NTP64_EXTENSION_LEN;
+pub const MAX_HEADER: usize = MIN_HEADER + NTP64_EXTENSION_LEN;
 
 const ONE_BYTE_PROFILE: u16 = 0xbede;
 /// Profile and length, one element of 1 + 8 bytes, padding to a multiple of four.

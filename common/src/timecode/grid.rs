@@ -46,7 +46,20 @@ impl Grid {
         Ok(Self { width, stride })
     }
 
+    /// Fills the cells of `row`, each with the level that `level` gives for its column.
+    pub(super) fn paint_row(&self, luma: &mut [u8], row: usize, level: impl Fn(usize) -> u8) {
+        let ys = self.pixels(4 * row, 4);
+        let first = ys.start * self.stride;
+        for column in 0..COLUMNS {
+            luma[first..][self.pixels(4 * column, 4)].fill(level(column));
+        }
+        for y in ys.skip(1) {
+            luma.copy_within(first..first + self.width, y * self.stride);
+        }
+    }
+
     /// Fills the cell in `column` and `row`.
+    #[cfg(test)]
     pub(super) fn paint(&self, luma: &mut [u8], column: usize, row: usize, level: u8) {
         let (xs, ys) = (self.pixels(4 * column, 4), self.pixels(4 * row, 4));
         for y in ys {

@@ -75,13 +75,13 @@ pub fn draw(
     let grid = Grid::new(luma.len(), stride, width, height)?;
     let payload = timecode.payload()?;
     for row in 0..ROWS {
-        for column in 0..COLUMNS {
+        grid.paint_row(luma, row, |column| {
             let white = marker(column, row).unwrap_or_else(|| {
                 let bit = row * BITS_PER_ROW + column - MARGIN;
                 payload[bit / 8] >> (7 - bit % 8) & 1 == 1
             });
-            grid.paint(luma, column, row, if white { WHITE } else { BLACK });
-        }
+            if white { WHITE } else { BLACK }
+        });
     }
     Ok(())
 }

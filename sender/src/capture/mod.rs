@@ -12,7 +12,6 @@ mod file;
 pub mod fuzz;
 mod jpeg;
 mod pace;
-mod parameter_sets;
 mod phase;
 mod picture;
 mod spec;

@@ -4,6 +4,7 @@
 //! capturing allocates nothing after the first frames. What fills a picture lives in the sources.
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// A picture size in pixels.
@@ -59,7 +60,7 @@ impl PicturePool {
         let (chroma_width, chroma_height) = (width.div_ceil(2), height.div_ceil(2));
         let mut data = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
         data.resize(width * height + 2 * chroma_width * chroma_height, 0);
-        I420 { data, width, height, pool: Some(self.clone()) }
+        I420 { planes: Planes::Dense { data, pool: Some(self.clone()) }, width, height }
     }
 
     fn give_back(&self, data: Vec<u8>) {
@@ -70,15 +71,83 @@ impl PicturePool {
     }
 }
 
-/// A picture as three planes without padding: luma, then Cb and Cr at half the width and height.
+/// Buffers that each have a place of their own, which they return to when they are dropped.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Shelf {
+    places: Arc<Mutex<Vec<Option<Vec<u8>>>>>,
+}
+
+impl Shelf {
+    /// A shelf with these buffers.
+    pub(crate) fn new(buffers: Vec<Vec<u8>>) -> Self {
+        Self { places: Arc::new(Mutex::new(buffers.into_iter().map(Some).collect())) }
+    }
+
+    /// The buffer of `place`; `None` while it is out, and where there is no such place.
+    pub(crate) fn take(&self, place: usize) -> Option<Lent> {
+        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        let data = places.get_mut(place)?.take()?;
+        Some(Lent { data, place, shelf: self.clone() })
+    }
+}
+
+/// A buffer that returns to its [`Shelf`].
+pub(crate) struct Lent {
+    pub(crate) data: Vec<u8>,
+    place: usize,
+    shelf: Shelf,
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        let mut places = self.shelf.places.lock().unwrap_or_else(PoisonError::into_inner);
+        places[self.place] = Some(std::mem::take(&mut self.data));
+    }
+}
+
+/// Where a plane lies in a larger one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Window {
+    /// The first pixel.
+    pub(crate) start: usize,
+    /// Pixels from row to row.
+    pub(crate) stride: usize,
+}
+
+impl Window {
+    /// The pixels from the first to the last of `width` x `height`.
+    const fn range(self, width: usize, height: usize) -> Range<usize> {
+        self.start..self.start + self.stride * height.saturating_sub(1) + width
+    }
+}
+
+/// Where a picture's pixels are.
+enum Planes {
+    /// Three planes one after the other, without padding.
+    Dense { data: Vec<u8>, pool: Option<PicturePool> },
+    /// Windows into larger planes: luma in one of its own, Cb and Cr in one that others share.
+    Windows { luma: (Lent, Window), chroma: Arc<[u8]>, cb: Window, cr: Window },
+}
+
+/// A picture as three planes: luma, then Cb and Cr at half the width and height.
 pub struct I420 {
-    data: Vec<u8>,
+    planes: Planes,
     width: usize,
     height: usize,
-    pool: Option<PicturePool>,
 }
 
 impl I420 {
+    /// A picture of windows into larger planes.
+    pub(crate) fn of_windows(
+        size: Size,
+        luma: (Lent, Window),
+        chroma: Arc<[u8]>,
+        [cb, cr]: [Window; 2],
+    ) -> Self {
+        let (width, height) = (size.width as usize, size.height as usize);
+        Self { planes: Planes::Windows { luma, chroma, cb, cr }, width, height }
+    }
+
     /// The picture's size.
     #[must_use]
     pub fn size(&self) -> Size {
@@ -86,7 +155,7 @@ impl I420 {
         Size { width: pixels(self.width), height: pixels(self.height) }
     }
 
-    /// Pixels in a luma row; also the luma stride.
+    /// Pixels in a luma row.
     #[must_use]
     pub const fn width(&self) -> usize {
         self.width
@@ -98,7 +167,7 @@ impl I420 {
         self.height
     }
 
-    /// Samples in a chroma row; also the chroma stride.
+    /// Samples in a chroma row.
     #[must_use]
     pub const fn chroma_width(&self) -> usize {
         self.width.div_ceil(2)
@@ -110,54 +179,113 @@ impl I420 {
         self.height.div_ceil(2)
     }
 
-    fn split(&self) -> (usize, usize) {
+    /// Pixels from one luma row to the next.
+    #[must_use]
+    pub const fn stride(&self) -> usize {
+        match &self.planes {
+            Planes::Dense { .. } => self.width,
+            Planes::Windows { luma: (_, window), .. } => window.stride,
+        }
+    }
+
+    /// Samples from one row to the next of Cb and of Cr.
+    #[must_use]
+    pub const fn chroma_strides(&self) -> (usize, usize) {
+        match &self.planes {
+            Planes::Dense { .. } => (self.chroma_width(), self.chroma_width()),
+            Planes::Windows { cb, cr, .. } => (cb.stride, cr.stride),
+        }
+    }
+
+    /// Where the chroma planes start in a picture without padding.
+    const fn split(&self) -> (usize, usize) {
         let luma = self.width * self.height;
         (luma, luma + self.chroma_width() * self.chroma_height())
     }
 
-    /// The luma plane.
+    /// The luma plane, from its first to its last pixel; rows are [`Self::stride`] apart.
     #[must_use]
     pub fn y(&self) -> &[u8] {
-        &self.data[..self.split().0]
+        match &self.planes {
+            Planes::Dense { data, .. } => &data[..self.split().0],
+            Planes::Windows { luma: (lent, window), .. } => &lent.data[window.range(self.width, self.height)],
+        }
     }
 
-    /// The Cb plane.
+    /// The Cb plane, from its first to its last sample; see [`Self::chroma_strides`].
     #[must_use]
     pub fn u(&self) -> &[u8] {
-        let (u, v) = self.split();
-        &self.data[u..v]
+        match &self.planes {
+            Planes::Dense { data, .. } => {
+                let (u, v) = self.split();
+                &data[u..v]
+            }
+            Planes::Windows { chroma, cb, .. } => {
+                &chroma[cb.range(self.chroma_width(), self.chroma_height())]
+            }
+        }
     }
 
-    /// The Cr plane.
+    /// The Cr plane, from its first to its last sample; see [`Self::chroma_strides`].
     #[must_use]
     pub fn v(&self) -> &[u8] {
-        &self.data[self.split().1..]
+        match &self.planes {
+            Planes::Dense { data, .. } => &data[self.split().1..],
+            Planes::Windows { chroma, cr, .. } => {
+                &chroma[cr.range(self.chroma_width(), self.chroma_height())]
+            }
+        }
     }
 
-    /// The luma plane, to write.
+    /// The luma plane, to write; rows are [`Self::stride`] apart.
     pub fn y_mut(&mut self) -> &mut [u8] {
         let end = self.split().0;
-        &mut self.data[..end]
+        match &mut self.planes {
+            Planes::Dense { data, .. } => &mut data[..end],
+            Planes::Windows { luma: (lent, window), .. } => {
+                &mut lent.data[window.range(self.width, self.height)]
+            }
+        }
     }
 
-    /// All three planes, to write: luma, Cb, Cr.
+    /// All three planes without padding, to write: luma, Cb, Cr.
     pub fn planes_mut(&mut self) -> (&mut [u8], &mut [u8], &mut [u8]) {
         let (u, v) = self.split();
-        let (luma, chroma) = self.data.split_at_mut(u);
+        let (luma, chroma) = self.data_mut().split_at_mut(u);
         let (cb, cr) = chroma.split_at_mut(v - u);
         (luma, cb, cr)
     }
 
-    /// The whole buffer: the three planes one after the other.
+    /// The whole picture: the three planes one after the other, without padding. A picture of windows is copied for it.
     pub(crate) fn data_mut(&mut self) -> &mut [u8] {
-        &mut self.data
+        if let Planes::Windows { .. } = self.planes {
+            self.planes = Planes::Dense { data: self.packed(), pool: None };
+        }
+        match &mut self.planes {
+            Planes::Dense { data, .. } => data,
+            Planes::Windows { .. } => &mut [],
+        }
+    }
+
+    /// A copy of the three planes one after the other, without padding.
+    pub(crate) fn packed(&self) -> Vec<u8> {
+        let (cb_stride, cr_stride) = self.chroma_strides();
+        let planes = [
+            (self.y(), self.stride(), self.width),
+            (self.u(), cb_stride, self.chroma_width()),
+            (self.v(), cr_stride, self.chroma_width()),
+        ];
+        let rows = planes.into_iter().flat_map(|(plane, stride, width)| {
+            plane.chunks(stride.max(1)).map(move |row| &row[..width.min(row.len())])
+        });
+        rows.collect::<Vec<_>>().concat()
     }
 }
 
 impl Drop for I420 {
     fn drop(&mut self) {
-        if let Some(pool) = self.pool.take() {
-            pool.give_back(std::mem::take(&mut self.data));
+        if let Planes::Dense { data, pool: Some(pool) } = &mut self.planes {
+            pool.give_back(std::mem::take(data));
         }
     }
 }

@@ -227,7 +227,8 @@ impl YUVSource for I420 {
     }
 
     fn strides(&self) -> (usize, usize, usize) {
-        (self.width(), self.chroma_width(), self.chroma_width())
+        let (cb, cr) = self.chroma_strides();
+        (self.stride(), cb, cr)
     }
 
     fn y(&self) -> &[u8] {

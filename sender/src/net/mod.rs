@@ -6,7 +6,9 @@
 //! | [`pacer`] | when each packet of a frame may leave (sans-IO) |
 //! | [`link`] | whether the receiver can be reached, when to look it up again (sans-IO) |
 //! | `socket` | the UDP socket |
-//! | `shell` | the loop that joins them with timers and channels |
+//! | `timer` | the loop's timer |
+//! | `uplink` | joins them; sends each frame on the thread that made it |
+//! | `shell` | the loop beside it: looks up, receives, waits |
 
 pub mod link;
 pub mod pacer;
@@ -14,6 +16,9 @@ mod queue;
 mod shell;
 mod socket;
 pub mod stream;
+mod timer;
+mod uplink;
 
-pub use shell::{Inputs, run};
+pub use shell::{Network, start};
 pub(crate) use socket::{connect, resolve};
+pub use uplink::{FrameSender, Inputs};

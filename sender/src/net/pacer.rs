@@ -9,6 +9,9 @@
 
 use framelock_common::time::{BoardTime, Span};
 
+/// Packets that are worth waking up for: a wake-up costs more than they do, and 5 kB overrun nothing.
+const WORTH: usize = 4;
+
 /// What the pacer goes by.
 #[derive(Clone, Copy, Debug)]
 pub struct PacerConfig {
@@ -28,10 +31,11 @@ struct Train {
 }
 
 impl Train {
-    /// When the next packet is due: packet `i` of `n` leaves `i/n` of the window after the start.
-    fn due(&self) -> BoardTime {
+    /// When `more` packets are due, or all: packet `i` of `n` leaves `i/n` of the window after the start.
+    fn due(&self, more: usize) -> BoardTime {
         let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
-        self.start + self.window.mul_div(count(self.sent) + 1, count(self.packets).max(1))
+        let last = (self.sent + more).min(self.packets);
+        self.start + self.window.mul_div(count(last), count(self.packets).max(1))
     }
 }
 
@@ -74,7 +78,7 @@ impl Pacer {
     /// Time has come to `now`: takes note of what has become due.
     pub fn handle_timeout(&mut self, now: BoardTime) {
         let Some(train) = &mut self.train else { return };
-        while train.sent < train.packets && train.due() <= now {
+        while train.sent < train.packets && train.due(1) <= now {
             train.sent += 1;
             self.ready += 1;
         }
@@ -90,10 +94,10 @@ impl Pacer {
         some
     }
 
-    /// When the next packet becomes due; `None` when nothing is held back.
+    /// When the next packets become due, a few together; `None` when nothing is held back.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<BoardTime> {
-        self.train.as_ref().map(Train::due)
+        self.train.as_ref().map(|train| train.due(WORTH))
     }
 }
 
@@ -137,6 +141,21 @@ mod tests {
         assert_eq!(pacer.poll_timeout(), Some(at(16_000)));
         pacer.handle_timeout(at(16_000));
         assert_eq!((drain(&mut pacer), pacer.poll_timeout()), (1, None));
+    }
+
+    #[test]
+    fn packets_that_are_held_back_leave_a_few_at_a_time() {
+        let mut pacer = pacer();
+        pacer.handle_frame(26, at(0));
+        let mut left = vec![drain(&mut pacer)];
+        let mut times = Vec::new();
+        while let Some(due) = pacer.poll_timeout() {
+            pacer.handle_timeout(due);
+            times.push(due);
+            left.push(drain(&mut pacer));
+        }
+        assert_eq!(left, [16, 4, 4, 2]);
+        assert_eq!(times, [at(6_400), at(12_800), at(16_000)]);
     }
 
     #[test]

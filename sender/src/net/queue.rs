@@ -30,6 +30,11 @@ impl PayloadQueue {
         self.entries.push_back((payload.len(), fields));
     }
 
+    /// The length and the fields of the first payload.
+    pub(super) fn front(&self) -> Option<(usize, Fields)> {
+        self.entries.front().copied()
+    }
+
     /// Takes the first payload.
     pub(super) fn pop(&mut self) -> Option<(&[u8], Fields)> {
         let (length, fields) = self.entries.pop_front()?;
@@ -62,6 +67,7 @@ mod tests {
         for round in 0..1_000_u32 {
             queue.push(&round.to_be_bytes(), FIELDS);
             queue.push(b"end", Fields { marker: true, ..FIELDS });
+            assert_eq!(queue.front(), Some((4, FIELDS)));
             assert_eq!(queue.pop(), Some((&round.to_be_bytes()[..], FIELDS)));
             assert_eq!(
                 queue.pop().map(|(payload, fields)| (payload.to_vec(), fields.marker)),

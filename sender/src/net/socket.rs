@@ -1,10 +1,16 @@
 //! The UDP socket that the stream leaves by and feedback comes in by.
 
-use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::io::{self, IoSlice};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use nix::errno::Errno;
+use nix::sys::socket::{ControlMessage, MsgFlags, getsockopt, sendmsg, sockopt};
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::{UdpSocket, lookup_host};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::net::lookup_host;
 
 use crate::config::HostPort;
 
@@ -15,19 +21,23 @@ const SEND_BUFFER: usize = 512 * 1024;
 /// nobody listens there.
 #[derive(Debug)]
 pub(super) struct StreamSocket {
-    socket: UdpSocket,
+    /// Watched for what comes in only: watched for room as well, each datagram that has left would wake the loop.
+    socket: AsyncFd<UdpSocket>,
     peer: SocketAddr,
+    /// The kernel cuts datagrams of one size apart itself (UDP GSO, Linux 4.18): one call sends them all. So does
+    /// not every network card's driver.
+    segments: AtomicBool,
 }
 
-/// What became of a datagram.
+/// What became of datagrams.
 #[derive(Debug)]
 pub(super) enum Sent {
-    /// The network took it.
-    Yes,
+    /// The network took so many bytes of them.
+    Yes(usize),
     /// The send buffer is full: try again when the socket is writable.
     Blocked,
-    /// It was refused.
-    Refused(io::Error),
+    /// So many bytes of them were refused.
+    Refused(usize, io::Error),
 }
 
 /// Looks `target` up. The first address counts, as the resolver sorts by RFC 6724.
@@ -68,10 +78,13 @@ impl StreamSocket {
         let socket = connect(peer)?;
         // More than the kernel allows is cut down silently; less works too, with more waiting.
         let _ = socket.set_send_buffer_size(SEND_BUFFER);
-        let socket = UdpSocket::from_std(socket.into())?;
-        // `try_send` wants to have seen once that there is room.
-        socket.writable().await?;
-        Ok(Some(Self { socket, peer }))
+        let socket = watch(UdpSocket::from(socket), Interest::READABLE)?;
+        // A kernel that does not know the option would ignore the request and send one huge datagram.
+        let segments = AtomicBool::new(
+            std::env::var("FL_NOGSO").is_err()
+                && getsockopt(socket.get_ref(), sockopt::UdpGsoSegment).is_ok(),
+        );
+        Ok(Some(Self { socket, peer, segments }))
     }
 
     /// Where it is connected to.
@@ -80,25 +93,50 @@ impl StreamSocket {
         self.peer
     }
 
-    /// Sends one datagram. An earlier datagram's refusal is reported with this one, which the
-    /// kernel then has not sent: it gets a second attempt.
-    pub(super) fn send(&self, datagram: &[u8]) -> Sent {
+    /// Sends `datagrams`, each of `size` bytes but for the last, which may be smaller: all of them, or the first
+    /// where the kernel does not cut them apart. An earlier datagram's refusal is reported with these, which
+    /// the kernel then has not sent: they get a second attempt.
+    pub(super) fn send(&self, datagrams: &[u8], size: usize) -> Sent {
         let again = |error: &io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
-        let first = self.socket.try_send(datagram);
+        let first = self.attempt(datagrams, size);
         let (result, refused) = match first {
-            Err(error) if again(&error) => (self.socket.try_send(datagram), Some(error)),
+            Err(error) if again(&error) => (self.attempt(datagrams, size), Some(error)),
             other => (other, None),
         };
         match (result, refused) {
-            (Ok(_), None) => Sent::Yes,
+            (Ok(sent), None) => Sent::Yes(sent),
             (Err(error), _) if error.kind() == io::ErrorKind::WouldBlock => Sent::Blocked,
-            (Err(error), _) | (Ok(_), Some(error)) => Sent::Refused(error),
+            (Ok(sent), Some(error)) => Sent::Refused(sent, error),
+            (Err(error), _) => Sent::Refused(size.min(datagrams.len()), error),
         }
+    }
+
+    /// Sends all of `datagrams` or the first, and tells how many bytes that were.
+    fn attempt(&self, datagrams: &[u8], size: usize) -> io::Result<usize> {
+        if size < datagrams.len() && self.segments.load(Ordering::Relaxed) {
+            match self.send_segments(datagrams, size) {
+                Err(error) if is_unsupported(&error) => {
+                    tracing::debug!("the network takes datagrams only one by one: {error}");
+                    self.segments.store(false, Ordering::Relaxed);
+                }
+                other => return other,
+            }
+        }
+        self.socket.get_ref().send(&datagrams[..size.min(datagrams.len())])
+    }
+
+    fn send_segments(&self, datagrams: &[u8], size: usize) -> io::Result<usize> {
+        let size = u16::try_from(size).map_err(io::Error::other)?;
+        let control = [ControlMessage::UdpGsoSegments(&size)];
+        let data = [IoSlice::new(datagrams)];
+        Ok(sendmsg::<()>(self.socket.as_raw_fd(), &data, &control, MsgFlags::empty(), None)?)
     }
 
     /// Waits until there is room in the send buffer again.
     pub(super) async fn writable(&self) -> io::Result<()> {
-        self.socket.writable().await
+        let again = watch(self.socket.get_ref().try_clone()?, Interest::WRITABLE)?;
+        again.writable().await?.retain_ready();
+        Ok(())
     }
 
     /// Receives one datagram from the receiver, cut to `buffer`.
@@ -106,8 +144,27 @@ impl StreamSocket {
     /// # Errors
     /// When the network refused an earlier datagram, or fails.
     pub(super) async fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.socket.recv(buffer).await
+        self.socket.async_io(Interest::READABLE, |socket| socket.recv(buffer)).await
     }
+}
+
+/// Has the event loop watch `file` for `interest`; must be called inside a Tokio runtime.
+///
+/// # Errors
+/// When the kernel refuses.
+#[expect(
+    deprecated,
+    reason = "what takes its place is unsafe, as a type may lie about its descriptor; these own theirs"
+)]
+pub(super) fn watch<T: Into<OwnedFd> + AsRawFd>(file: T, interest: Interest) -> io::Result<AsyncFd<T>> {
+    AsyncFd::with_interest(file, interest)
+}
+
+/// Whether `error` says that datagrams cannot be cut apart here: the card computes no checksums (EIO), they are
+/// too many (EINVAL), or too large for the path (EINVAL, EMSGSIZE), where one alone is sent in fragments.
+fn is_unsupported(error: &io::Error) -> bool {
+    let code = error.raw_os_error().map(Errno::from_raw);
+    matches!(code, Some(Errno::EIO | Errno::EINVAL | Errno::EMSGSIZE | Errno::EOPNOTSUPP))
 }
 
 #[cfg(test)]
@@ -122,17 +179,57 @@ mod tests {
         let target = HostPort { host: address.ip().to_string(), port: address.port() };
         let socket = StreamSocket::open(target.clone(), None).await.unwrap().unwrap();
         assert!(StreamSocket::open(target, Some(address)).await.unwrap().is_none());
-        assert!(matches!(socket.send(b"lost"), Sent::Yes));
+        assert!(matches!(socket.send(b"lost", 4), Sent::Yes(4)));
         // Loopback answers with ICMP "port unreachable" before send returns.
-        let Sent::Refused(error) = socket.send(b"lost too") else { panic!("nobody listens") };
+        let Sent::Refused(8, error) = socket.send(b"lost too", 8) else { panic!("nobody listens") };
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
         let receiver = std::net::UdpSocket::bind(address).unwrap();
         // The refusal of the datagram before is reported, but this one arrives.
-        assert!(matches!(socket.send(b"heard"), Sent::Refused(_)));
+        assert!(matches!(socket.send(b"heard", 5), Sent::Refused(5, _)));
         let mut buffer = [0; 16];
         let (length, _) = receiver.recv_from(&mut buffer).unwrap();
         assert_eq!(&buffer[..length], b"heard");
-        assert!(matches!(socket.send(b"again"), Sent::Yes));
+        assert!(matches!(socket.send(b"again", 5), Sent::Yes(5)));
+    }
+
+    /// What arrives at a new receiver of `count` datagrams of 100 bytes and one of 10, sent together; and whether
+    /// the socket still takes several at once afterwards.
+    async fn sent_together(count: usize, segments: bool) -> (Vec<Vec<u8>>, bool) {
+        let receiver = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        receiver.set_nonblocking(true).unwrap();
+        let address = receiver.local_addr().unwrap();
+        let target = HostPort { host: address.ip().to_string(), port: address.port() };
+        let socket = StreamSocket::open(target, None).await.unwrap().unwrap();
+        socket.segments.store(segments, Ordering::Relaxed);
+        let datagrams: Vec<u8> = (0..count * 100 + 10).map(|i| (i / 100) as u8).collect();
+        let (mut sent, mut arrived) = (0, Vec::new());
+        while sent < datagrams.len() {
+            let Sent::Yes(taken) = socket.send(&datagrams[sent..], 100) else { panic!("{sent} were sent") };
+            sent += taken;
+            let mut buffer = [0; 200];
+            while let Ok(length) = receiver.recv(&mut buffer) {
+                arrived.push(buffer[..length].to_vec());
+            }
+        }
+        assert_eq!(arrived.concat(), datagrams);
+        (arrived, socket.segments.load(Ordering::Relaxed))
+    }
+
+    #[tokio::test]
+    async fn datagrams_sent_together_arrive_one_by_one() {
+        let (arrived, segments) = sent_together(20, true).await;
+        assert!(segments, "this machine's kernel is newer than Linux 4.18");
+        let sizes: Vec<_> = arrived.iter().map(Vec::len).collect();
+        assert_eq!(sizes, [vec![100; 20], vec![10]].concat());
+        assert_eq!(sent_together(20, false).await, (arrived, false));
+    }
+
+    #[tokio::test]
+    async fn where_the_kernel_refuses_to_cut_datagrams_apart_they_go_one_by_one() {
+        // More than the kernel's UDP_MAX_SEGMENTS: it refuses with the error that a driver gives which cannot.
+        let (arrived, segments) = sent_together(300, true).await;
+        assert!(!segments);
+        assert!(arrived[..300].iter().all(|datagram| datagram.len() == 100));
     }
 
     #[tokio::test]

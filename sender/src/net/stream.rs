@@ -14,7 +14,7 @@ use framelock_common::mpegts::{MuxConfig, Muxer};
 use framelock_common::rtcp::{CaptureKind, ClockInfo, RtcpError};
 use framelock_common::rtp::h264::Packetizer;
 use framelock_common::rtp::session::{SendConfig, SendEvent, SendSession};
-use framelock_common::rtp::{MAX_PAYLOAD, PT_H264, PT_MP2T, mp2t};
+use framelock_common::rtp::{MAX_HEADER, MAX_PAYLOAD, MIN_HEADER, PT_H264, PT_MP2T, mp2t};
 use framelock_common::time::{BoardTime, MediaClock, MediaTime, NtpTimestamp, RtpTimestamp, Span};
 
 use super::pacer::{Pacer, PacerConfig};
@@ -26,6 +26,10 @@ const RTCP_INTERVAL: Span = Span::from_secs(1);
 
 /// Packets of a frame that leave at once: 21 kB, which every switch and receive buffer takes.
 const BURST: usize = 16;
+
+/// Datagrams that leave together: more than the first burst of a frame, and all of them in one UDP send.
+const TOGETHER: usize = 32;
+const _: () = assert!(TOGETHER > BURST && TOGETHER * (MAX_HEADER + MAX_PAYLOAD) <= 65_507);
 
 /// An encoded frame.
 #[derive(Clone, Debug)]
@@ -64,6 +68,15 @@ pub enum DatagramKind {
     Media,
     /// Reports.
     Rtcp,
+}
+
+/// Datagrams that leave together, one behind the other in a buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Burst {
+    /// What they are.
+    pub kind: DatagramKind,
+    /// Bytes of each one, at least 1; the last may be smaller.
+    pub size: usize,
 }
 
 enum Wrapper {
@@ -197,28 +210,57 @@ impl Stream {
         }
     }
 
-    /// The next datagram that may leave now replaces what is in `out`.
-    pub fn poll_transmit(&mut self, now: BoardTime, out: &mut Vec<u8>) -> Option<DatagramKind> {
+    /// The next datagrams that may leave now replace what is in `out`: all of one size, but for the last.
+    pub fn poll_transmit(&mut self, now: BoardTime, out: &mut Vec<u8>) -> Option<Burst> {
         out.clear();
         if let Some(report) = self.session.as_mut().and_then(|session| session.poll_rtcp(now)) {
             out.extend_from_slice(&report);
-            return Some(DatagramKind::Rtcp);
+            return Some(Burst { kind: DatagramKind::Rtcp, size: out.len() });
         }
         if !self.pacer.poll() {
             return None;
         }
+        let with_utc = std::mem::take(&mut self.announce);
+        let size = self.write_next(with_utc, now, out)?;
+        let (mut last, mut count) = (size, 1);
+        while last == size
+            && count < TOGETHER
+            && self.next_size().is_some_and(|next| next <= size)
+            && self.pacer.poll()
+        {
+            last = self.write_next(false, now, out)?;
+            count += 1;
+        }
+        Some(Burst { kind: DatagramKind::Media, size })
+    }
+
+    /// Appends the first datagram in the queue to `out`, with UTC also where it does not need it itself;
+    /// returns its size.
+    fn write_next(&mut self, with_utc: bool, now: BoardTime, out: &mut Vec<u8>) -> Option<usize> {
+        let before = out.len();
         let (payload, fields) = self.queue.pop()?;
         let Some(session) = &mut self.session else {
             out.extend_from_slice(payload);
-            return Some(DatagramKind::Media);
+            return Some(payload.len());
         };
         let timestamp = fields.timestamp.unwrap_or_else(|| self.media.at(now).to_rtp());
-        let with_utc = std::mem::take(&mut self.announce) || fields.with_utc;
+        let with_utc = with_utc || fields.with_utc;
         let clock = self.clock.filter(|_| with_utc);
         self.told = if with_utc { self.clock } else { self.told };
         let ntp64 = clock.map(|clock| utc_of(timestamp, &clock, self.media, now));
         session.write_rtp(timestamp, fields.marker, ntp64, payload, out);
-        Some(DatagramKind::Media)
+        Some(out.len() - before)
+    }
+
+    /// The most that [`Self::write_next`] appends where it is not asked for UTC; `None` at the end of the queue.
+    fn next_size(&self) -> Option<usize> {
+        let (length, fields) = self.queue.front()?;
+        let header = match self.session {
+            None => 0,
+            Some(_) if fields.with_utc => MAX_HEADER,
+            Some(_) => MIN_HEADER,
+        };
+        Some(header + length)
     }
 
     /// When to call [`Self::handle_timeout`] and [`Self::poll_transmit`] again if nothing happens. The

@@ -220,7 +220,8 @@ mod tests {
     ) -> (Vec<Frame>, Result<(), RunError>) {
         let shared = shared(mapping);
         let (sender, mut frames) = mpsc::channel(100);
-        let outlet = Outlet::new(sender, shared.clone(), limit);
+        let outlet =
+            Outlet::new(Box::new(move |frame| sender.blocking_send(frame).is_ok()), shared.clone(), limit);
         let outcome = pass_through(scripted(script), outlet, &shared);
         (std::iter::from_fn(|| frames.try_recv().ok()).collect(), outcome)
     }

@@ -76,8 +76,9 @@ fn encode(
 fn draw_time(raw: &mut Raw, shared: &Shared) {
     let Some(mapping) = *shared.utc.borrow() else { return };
     let utc = mapping.utc_at(raw.origin.mono).utc;
-    let (width, height) = (raw.picture.width(), raw.picture.height());
-    overlay::draw_time(raw.picture.y_mut(), width, width, height, utc);
+    let picture = &mut raw.picture;
+    let (stride, width, height) = (picture.stride(), picture.width(), picture.height());
+    overlay::draw_time(picture.y_mut(), stride, width, height, utc);
 }
 
 #[cfg(test)]
@@ -116,7 +117,8 @@ mod tests {
             stop: std::sync::Arc::default(),
         };
         let (sender, mut frames) = mpsc::channel(1);
-        let outlet = Outlet::new(sender, shared.clone(), None);
+        let outlet =
+            Outlet::new(Box::new(move |frame| sender.blocking_send(frame).is_ok()), shared.clone(), None);
         let slot = Slot::default();
         std::thread::scope(|threads| {
             let encoding = threads.spawn(|| run(encoder, &slot, outlet, &shared, false));

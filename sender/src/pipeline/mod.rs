@@ -21,7 +21,6 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use framelock_common::time::Span;
-use tokio::sync::mpsc;
 use tracing::Instrument;
 
 use crate::capture::{self, Capture, CaptureConfig, CaptureError};
@@ -29,15 +28,12 @@ use crate::clock::{self, BoardClock, ClockWatch};
 use crate::config::Settings;
 use crate::encode::{EncodeConfig, EncodeError, Encoder};
 use crate::net::stream::{Frame, Stream, StreamConfig};
-use crate::net::{self, Inputs};
+use crate::net::{self, FrameSender, Inputs};
 use crate::phase::PhaseConfig;
 use crate::stats::Counters;
 use outlet::Outlet;
 use reporting::Reporter;
 use slot::Slot;
-
-/// Encoded frames between encoder and network; more would be latency.
-const QUEUE: usize = 4;
 
 /// How long threads may take to end; each looks every 200 ms whether it has to. One that a driver or a
 /// disk holds longer must not hold up the end of the process.
@@ -145,18 +141,17 @@ async fn run_stages(settings: &Settings, clock: BoardClock) -> Result<(), RunErr
         },
         clock.now(),
     );
-    let (sender, frames) = mpsc::channel(QUEUE);
-    let stages = Stages::start(settings, source, sender, &shared)?;
-    let reporter = Reporter::start(settings, &shared)?;
     let inputs = Inputs {
-        frames,
-        utc: shared.utc.clone(),
         clock,
         to: settings.to.clone(),
         force_key: Arc::clone(&shared.force_key),
         counters: Arc::clone(&shared.counters),
     };
-    net::run(stream, inputs, &mut stop_signal).await;
+    let (network, frames) =
+        net::start(stream, shared.utc.clone(), inputs).map_err(RunError::system("set up a timer"))?;
+    let stages = Stages::start(settings, source, frames, &shared)?;
+    let reporter = Reporter::start(settings, &shared)?;
+    network.run(&mut stop_signal).await;
     shared.stop.store(true, Ordering::Relaxed);
     let outcome = stages.end(clock).await;
     reporter.finish();
@@ -198,11 +193,12 @@ impl Stages {
     fn start(
         settings: &Settings,
         source: Box<dyn Capture>,
-        sender: mpsc::Sender<Frame>,
+        mut frames: FrameSender,
         shared: &Shared,
     ) -> Result<Self, RunError> {
         let info = source.info().clone();
-        let outlet = Outlet::new(sender, shared.clone(), settings.frames);
+        let sink = Box::new(move |frame: Frame| frames.send(&frame));
+        let outlet = Outlet::new(sink, shared.clone(), settings.frames);
         let mut threads = Vec::new();
         if info.is_encoded() {
             let shared = shared.clone();

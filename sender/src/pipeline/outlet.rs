@@ -1,12 +1,12 @@
-//! The end of the stages before the network: puts the capture time into a frame and hands it over.
+//! The end of the stages: puts the capture time into a frame and sends it.
 
 use framelock_common::clock::ClockState;
 use framelock_common::h264::{insert_sei, sei};
 use framelock_common::rtcp::CaptureKind;
 use framelock_common::time::{BoardTime, Span};
-use tokio::sync::mpsc;
 
 use super::Shared;
+use crate::clock::BoardClock;
 use crate::net::stream::Frame;
 
 /// What goes with a picture from capture to the network.
@@ -24,24 +24,31 @@ pub(super) struct Origin {
     pub(super) period: Span,
 }
 
+/// Where frames go; false when it wants no more.
+pub(super) type Sink = Box<dyn FnMut(Frame) -> bool + Send>;
+
 /// Takes encoded frames.
 pub(super) struct Outlet {
-    sender: mpsc::Sender<Frame>,
+    sink: Sink,
     shared: Shared,
     left: Option<u64>,
 }
 
 impl Outlet {
     /// An outlet that ends after `limit` frames.
-    pub(super) const fn new(sender: mpsc::Sender<Frame>, shared: Shared, limit: Option<u64>) -> Self {
-        Self { sender, shared, left: limit }
+    pub(super) const fn new(sink: Sink, shared: Shared, limit: Option<u64>) -> Self {
+        Self { sink, shared, left: limit }
     }
 
-    /// Sends a frame on, waiting for room in the queue; false when no more are wanted.
+    /// Sends a frame on; false when no more are wanted.
     pub(super) fn put(&mut self, access_unit: Vec<u8>, key: bool, origin: Origin) -> bool {
         let data = self.with_capture_time(access_unit, origin);
         let Origin { mono, dts, kind, uncertainty, period } = origin;
-        if self.sender.blocking_send(Frame { data, mono, dts, key, kind, uncertainty, period }).is_err() {
+        let before = BoardClock::thread_cpu();
+        let wanted = (self.sink)(Frame { data, mono, dts, key, kind, uncertainty, period });
+        let sending = &self.shared.counters.sending_cpu;
+        sending.set(sending.get() + (BoardClock::thread_cpu() - before));
+        if !wanted {
             return false;
         }
         let Some(left) = &mut self.left else { return true };

@@ -3,6 +3,8 @@
 
 mod attacks;
 mod board;
+mod cameras;
+mod decoding;
 mod faults;
 mod many;
 mod picture;
@@ -55,7 +57,7 @@ fn number_of(sim: &Sim, board: usize, frame: &Frame) -> u64 {
 }
 
 fn frames(sim: &Sim, camera: usize) -> impl Iterator<Item = &Frame> {
-    sim.packets.iter().filter_map(move |packet| packet.entries[camera].frame.as_deref())
+    sim.packets.iter().filter_map(move |packet| packet.entries[camera].frame.as_ref())
 }
 
 /// The multiplexer puts a delimiter (`00 00 00 01 09 f0`) before each access unit.

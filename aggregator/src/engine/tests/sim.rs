@@ -2,11 +2,10 @@
 //! is simulated; nothing sleeps, and a failure repeats with its seed.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use framelock_common::time::{HostTime, Span, Utc};
 
-use super::super::{CameraStatus, Engine};
+use super::super::{CameraStatus, DecodeInput, Engine};
 use super::board::{Board, BoardConfig, Transport};
 use crate::config::Settings;
 use crate::deliver::{Frame, FrameStatus, Packet};
@@ -56,7 +55,7 @@ pub(super) struct Sim {
     pub(super) faults: Faults,
     pub(super) packets: Vec<Packet>,
     /// Every frame that was called good, in decoding order, by camera.
-    pub(super) good: Vec<Vec<Arc<Frame>>>,
+    pub(super) good: Vec<Vec<Frame>>,
     /// All that reached the engine, for captures.
     pub(super) trace: Vec<(Span, OnTheWay)>,
     /// Bytes sent to addresses that are no board's.
@@ -69,9 +68,10 @@ pub(super) struct Sim {
 
 impl Sim {
     pub(super) fn new(settings: &Settings, seed: u64) -> Self {
-        let settings = Settings { decode: true, ..settings.clone() };
+        let mut engine = Engine::new(settings, seed);
+        engine.set_decoding(true);
         Self {
-            engine: Engine::new(&settings, seed),
+            engine,
             boards: Vec::new(),
             faults: Faults::default(),
             packets: Vec::new(),
@@ -197,7 +197,8 @@ impl Sim {
                 self.schedule(self.now + Span::from_millis(1), Event::Feedback(index, transmit.datagram));
             }
         }
-        while let Some((camera, frame)) = self.engine.poll_decode() {
+        while let Some(input) = self.engine.poll_decode() {
+            let DecodeInput::Frame(camera, frame) = input else { continue };
             self.good.resize(self.good.len().max(camera.get() + 1), Vec::new());
             self.good[camera.get()].push(frame);
         }

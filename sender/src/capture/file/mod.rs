@@ -4,24 +4,20 @@
 //! moved back by the file's reordering delay so that no frame is captured after it was sent; without
 //! B-frames the two are the same.
 
-mod mp4;
 mod timeline;
-mod ts;
 
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use framelock_common::container::{self, ReadError, Units};
+use framelock_common::h264::ParameterSets;
 use framelock_common::rtcp::CaptureKind;
 use framelock_common::time::Span;
 
-use self::mp4::Mp4Reader;
 use self::timeline::{Slot, Timeline};
-use self::ts::TsReader;
 use super::pace::sleep_until;
-use super::parameter_sets::ParameterSets;
 use super::{
     Capture, CaptureConfig, CaptureCounters, CaptureError, Captured, Format, FrameRate, PhaseMeans,
     PhaseMove, Picture, Size, StreamInfo,
@@ -34,53 +30,13 @@ const KEY_WITHIN: usize = 1_000;
 /// A sender that falls behind further than this does not try to catch up.
 const LATE_LIMIT: Span = Span::from_secs(1);
 
-/// A frame of a file, before it is given a time.
-#[derive(Debug)]
-pub(crate) struct Unit {
-    /// Annex B; parameter sets may be missing.
-    data: Vec<u8>,
-    /// When to show and when to decode it, in the reader's ticks.
-    pts: i64,
-    dts: i64,
-    /// Whether part of it is missing.
-    damaged: bool,
-}
-
-/// Why a file cannot be read on.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum ReadError {
-    #[error(transparent)]
-    Io(#[from] io::Error),
-    #[error("{what} (at byte {at})")]
-    Format { at: u64, what: String },
-}
-
-impl ReadError {
-    fn format(at: u64, what: impl Into<String>) -> Self {
-        Self::Format { at, what: what.into() }
+/// What is wrong with the file at `path`.
+fn failed(error: ReadError, path: &Path) -> CaptureError {
+    let path = path.to_owned();
+    match error {
+        ReadError::Io(source) => CaptureError::FileRead { path, source },
+        ReadError::Format { at, what } => CaptureError::FileFormat { path, at, what },
     }
-
-    fn of(self, path: &Path) -> CaptureError {
-        let path = path.to_owned();
-        match self {
-            Self::Io(source) => CaptureError::FileRead { path, source },
-            Self::Format { at, what } => CaptureError::FileFormat { path, at, what },
-        }
-    }
-}
-
-/// The frames of a file, in decoding order.
-pub(crate) trait Units: Send {
-    /// The next frame; `None` at the end.
-    fn next(&mut self) -> Result<Option<Unit>, ReadError>;
-    /// Back to the first frame.
-    fn rewind(&mut self) -> Result<(), ReadError>;
-    /// Ticks a second.
-    fn timescale(&self) -> u32;
-    /// Parameter sets that are stored apart from the frames, in Annex B.
-    fn parameter_sets(&self) -> &[u8];
-    /// The most by which showing follows decoding, as far as the file's tables tell, in ticks.
-    fn reorder(&self) -> i64;
 }
 
 /// A file that is captured from.
@@ -102,9 +58,9 @@ pub(crate) struct FileSource {
 impl FileSource {
     /// Opens `path` and finds out what is in it.
     pub(crate) fn open(path: &Path, looped: bool, config: &CaptureConfig) -> Result<Self, CaptureError> {
-        let mut units = open_units(path).map_err(|error| error.of(path))?;
-        let probe = Probe::of(units.as_mut()).map_err(|error| error.of(path))?;
-        units.rewind().map_err(|error| error.of(path))?;
+        let mut units = open_units(path).map_err(|error| failed(error, path))?;
+        let probe = Probe::of(units.as_mut()).map_err(|error| failed(error, path))?;
+        units.rewind().map_err(|error| failed(error, path))?;
         let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
         let info = StreamInfo {
             size: probe.size,
@@ -133,7 +89,7 @@ impl FileSource {
     /// The next frame and its time.
     fn schedule(&mut self) -> Result<(Slot, Picture), CaptureError> {
         loop {
-            let Some(unit) = self.units.next().map_err(|error| error.of(&self.path))? else {
+            let Some(unit) = self.units.next().map_err(|error| failed(error, &self.path))? else {
                 self.end_pass()?;
                 continue;
             };
@@ -158,11 +114,11 @@ impl FileSource {
             return Err(CaptureError::EndOfFile { path: self.path.clone() });
         }
         if self.in_pass == 0 {
-            return Err(ReadError::format(0, "no frame that could be played again").of(&self.path));
+            return Err(failed(ReadError::format(0, "no frame that could be played again"), &self.path));
         }
         self.in_pass = 0;
         self.timeline.next_pass();
-        self.units.rewind().map_err(|error| error.of(&self.path))
+        self.units.rewind().map_err(|error| failed(error, &self.path))
     }
 }
 
@@ -231,7 +187,7 @@ pub(crate) fn count_frames(path: &Path, limit: usize) -> Result<usize, CaptureEr
     let FileSource { mut units, mut parameter_sets, mut timeline, config, .. } = source;
     let mut frames = 0;
     while frames < limit
-        && let Some(unit) = units.next().map_err(|error| error.of(path))?
+        && let Some(unit) = units.next().map_err(|error| failed(error, path))?
     {
         if let Some(complete) = parameter_sets.complete(unit.data) {
             let slot = timeline.place(unit.pts, unit.dts, config.clock.now());
@@ -242,27 +198,15 @@ pub(crate) fn count_frames(path: &Path, limit: usize) -> Result<usize, CaptureEr
     Ok(frames)
 }
 
-/// The reader for what the file is, by its first bytes.
+/// The frames of the file at `path`.
 fn open_units(path: &Path) -> Result<Box<dyn Units>, ReadError> {
     // Opening a pipe would wait for whoever writes into it.
     let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
-    let mut file = File::options().read(true).custom_flags(nonblocking).open(path)?;
+    let file = File::options().read(true).custom_flags(nonblocking).open(path)?;
     if !file.metadata()?.is_file() {
         return Err(ReadError::format(0, "it is no ordinary file"));
     }
-    let mut head = Vec::new();
-    file.by_ref().take(4 * 188 + 1).read_to_end(&mut head)?;
-    file.seek(SeekFrom::Start(0))?;
-    let boxes: [&[u8]; 8] = [b"ftyp", b"styp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot"];
-    if head.get(4..8).is_some_and(|name| boxes.contains(&name)) {
-        return Ok(Box::new(Mp4Reader::open(file)?));
-    }
-    // Two sync bytes a packet apart, wherever the first packet begins (ISO/IEC 13818-1 section 2.4.3.2).
-    let is_sync = |at: &usize| head.get(*at) == Some(&0x47) && head.get(at + 188) == Some(&0x47);
-    if (0..188).any(|at| is_sync(&at)) {
-        return Ok(Box::new(TsReader::new(file)));
-    }
-    Err(ReadError::format(0, "neither MP4 nor MPEG-TS; convert it: ffmpeg -i FILE -c:v libx264 -an out.mp4"))
+    container::open(file)
 }
 
 /// What the first frames tell about a file.

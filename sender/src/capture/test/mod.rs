@@ -1,6 +1,7 @@
 //! The test source: a camera that exists only here, exposes on a grid of UTC by an oscillator of its
 //! own, and writes into every picture when it was taken.
 
+mod canvas;
 mod oscillator;
 pub(crate) mod pattern;
 
@@ -10,6 +11,7 @@ use framelock_common::rtcp::CaptureKind;
 use framelock_common::time::{BoardTime, Span, Utc};
 use framelock_common::timecode::{self, Timecode};
 
+use self::canvas::Canvases;
 use self::oscillator::Oscillator;
 use self::pattern::Pattern;
 use super::pace::sleep_until;
@@ -33,6 +35,8 @@ pub(crate) struct TestSource {
     truth: Truth,
     oscillator: Oscillator,
     pattern: Pattern,
+    canvases: Canvases,
+    /// For pictures whose canvas is in use.
     pool: PicturePool,
     camera: u16,
     info: StreamInfo,
@@ -49,11 +53,13 @@ impl TestSource {
         let rate = config.rate.unwrap_or_else(|| FrameRate::from_hz(DEFAULT_RATE));
         let truth = Truth::read(&config.clock);
         let first = config.clock.to_kernel(config.clock.now());
+        let pattern = Pattern::new();
         Ok(Self {
             clock: config.clock,
             truth,
             oscillator: Oscillator::new(truth.utc(first), first, rate, spec),
-            pattern: Pattern::new(),
+            canvases: Canvases::new(&pattern, size),
+            pattern,
             pool: PicturePool::new(),
             camera: config.camera,
             info: StreamInfo {
@@ -68,14 +74,17 @@ impl TestSource {
         })
     }
 
-    fn draw(&self, number: u64, capture: Utc) -> Result<Picture, CaptureError> {
-        let mut picture = self.pool.take(self.info.size);
-        self.pattern.draw(&mut picture, number);
-        let (width, height) = (picture.width(), picture.height());
-        overlay::draw_time(picture.y_mut(), width, width, height, capture);
+    fn draw(&mut self, number: u64, capture: Utc) -> Result<Picture, CaptureError> {
+        let mut picture = self.canvases.take(&self.pattern, number).unwrap_or_else(|| {
+            let mut picture = self.pool.take(self.info.size);
+            self.pattern.draw(&mut picture, number);
+            picture
+        });
+        let (stride, width, height) = (picture.stride(), picture.width(), picture.height());
+        overlay::draw_time(picture.y_mut(), stride, width, height, capture);
         #[expect(clippy::cast_possible_truncation, reason = "the strip's counter wraps")]
         let code = Timecode { camera: self.camera, frame: number as u32, capture };
-        timecode::draw(&code, picture.y_mut(), width, width, height)
+        timecode::draw(&code, picture.y_mut(), stride, width, height)
             .map_err(|error| CaptureError::Settings(error.to_string()))?;
         Ok(Picture::Raw(picture))
     }
@@ -196,7 +205,7 @@ mod tests {
     }
 
     fn read(picture: &I420) -> Timecode {
-        timecode::read(picture.y(), picture.width(), picture.width(), picture.height()).unwrap()
+        timecode::read(picture.y(), picture.stride(), picture.width(), picture.height()).unwrap()
     }
 
     #[test]

@@ -4,14 +4,22 @@
 //! sensor: without grain an encoder would have nothing to spend its bitrate on. Everything follows
 //! from the frame number, so the same frame looks the same on every machine.
 
+use std::ops::Range;
+
 use crate::capture::I420;
 
 /// Side of the square background tile; a power of two.
-const TILE: usize = 256;
+pub(super) const TILE: usize = 256;
 /// Grain samples; a power of two.
 const GRAIN: usize = 1 << 13;
+/// Different grains; they take turns. A prime, so that no rate at which frames are left out meets one of them again
+/// and again.
+pub(super) const GRAINS: usize = 7;
 
 /// What the pattern is drawn from.
+///
+/// Luma is a window that moves over an endless plane of texture and grain; there is one such plane for each grain. So
+/// are Cb and Cr, over a plane without grain.
 pub(crate) struct Pattern {
     /// Smooth texture, 48 to 208, periodic in both directions.
     tile: Vec<u8>,
@@ -24,6 +32,32 @@ pub(crate) struct Pattern {
 /// The grain value that changes nothing.
 const GRAIN_MIDDLE: u8 = 3;
 
+/// Where the windows of a frame lie, as column and row.
+pub(super) struct Place {
+    pub(super) luma: (usize, usize),
+    pub(super) cb: (usize, usize),
+    pub(super) cr: (usize, usize),
+    pub(super) grain: usize,
+}
+
+/// Columns and rows that the windows move over beside their own size.
+pub(super) const LUMA_WAY: (usize, usize) = (TILE, TILE);
+pub(super) const CHROMA_WAY: (usize, usize) = (TILE, 2 * TILE);
+
+impl Place {
+    /// The place of frame `number`.
+    pub(super) fn of(number: u64) -> Self {
+        // The remainders are small.
+        let modulo = |of: usize| (number % of as u64) as usize;
+        Self {
+            luma: (2 * modulo(TILE / 2), modulo(TILE)),
+            cb: (modulo(TILE), modulo(2 * TILE)),
+            cr: ((modulo(TILE) + TILE / 3) % TILE, (modulo(2 * TILE) + TILE) % (2 * TILE)),
+            grain: modulo(GRAINS),
+        }
+    }
+}
+
 impl Pattern {
     pub(crate) fn new() -> Self {
         let tile = texture();
@@ -34,41 +68,50 @@ impl Pattern {
     /// Draws frame `number` into all of `picture`.
     pub(crate) fn draw(&self, picture: &mut I420, number: u64) {
         let (width, height) = (picture.width(), picture.height());
-        let (chroma_width, chroma_height) = (picture.chroma_width(), picture.chroma_height());
-        // The low bits are enough: everything is periodic.
-        let frame = (number & 0xffff_ffff) as usize;
+        let chroma_width = picture.chroma_width();
+        let place = Place::of(number);
         let (luma, cb, cr) = picture.planes_mut();
-        for (y, row) in luma.chunks_exact_mut(width).take(height).enumerate() {
-            let start = hash((frame as u32).wrapping_mul(0x9e37_79b9) ^ y as u32) as usize % GRAIN;
-            self.draw_with_grain(row, y + frame, 2 * frame, start);
+        for (y, row) in luma.chunks_exact_mut(width).enumerate() {
+            self.luma_row(place.grain, place.luma.0, place.luma.1 + y, row);
         }
-        for y in 0..chroma_height {
-            let row = y * chroma_width..(y + 1) * chroma_width;
-            draw_row(&self.chroma, &mut cb[row.clone()], (y + frame) / 2, frame);
-            draw_row(&self.chroma, &mut cr[row], (y + frame) / 2 + TILE / 2, frame + TILE / 3);
+        for (plane, (left, top)) in [(cb, place.cb), (cr, place.cr)] {
+            for (y, row) in plane.chunks_exact_mut(chroma_width).enumerate() {
+                self.chroma_row(left, top + y, row);
+            }
         }
-        draw_ball(luma, width, height, frame);
+        draw_ball(luma, width, width, height, number);
     }
 
-    /// Texture and grain in one pass: a picture is too large for the fastest cache.
-    fn draw_with_grain(&self, row: &mut [u8], tile_row: usize, offset: usize, mut grain: usize) {
-        let tile = row_of(&self.tile, tile_row);
-        let mut from = offset % TILE;
-        let mut rest = row;
+    /// Fills `pixels` with a part of a row of the plane with `grain`: texture and grain in one pass, as a picture is too
+    /// large for the fastest cache.
+    pub(super) fn luma_row(&self, grain: usize, column: usize, row: usize, pixels: &mut [u8]) {
+        let tile = row_of(&self.tile, row);
+        let seed = (grain as u32).wrapping_mul(0x9e37_79b9) ^ row as u32;
+        let mut at = (hash(seed) as usize).wrapping_add(column) % GRAIN;
+        let mut from = column % TILE;
+        let mut rest = pixels;
         while !rest.is_empty() {
-            let (part, after) = rest.split_at_mut((TILE - from).min(rest.len()));
-            let length = part.len();
-            grain = if grain + length > GRAIN { 0 } else { grain };
+            let length = (TILE - from).min(GRAIN - at).min(rest.len());
+            let (part, after) = rest.split_at_mut(length);
             let texture = &tile[from..from + length];
-            for ((pixel, value), grain) in
-                part.iter_mut().zip(texture).zip(&self.grain[grain..grain + length])
-            {
+            for ((pixel, value), grain) in part.iter_mut().zip(texture).zip(&self.grain[at..at + length]) {
                 // The texture keeps clear of both ends by more than the grain.
                 *pixel = *value + *grain - GRAIN_MIDDLE;
             }
-            grain += length;
-            from = 0;
+            (from, at) = ((from + length) % TILE, (at + length) % GRAIN);
             rest = after;
+        }
+    }
+
+    /// Fills `samples` with a part of a row of the chroma plane.
+    pub(super) fn chroma_row(&self, column: usize, row: usize, samples: &mut [u8]) {
+        let tile = row_of(&self.chroma, row / 2);
+        let (mut x, mut from) = (0, column % TILE);
+        while x < samples.len() {
+            let length = (TILE - from).min(samples.len() - x);
+            samples[x..x + length].copy_from_slice(&tile[from..from + length]);
+            x += length;
+            from = 0;
         }
     }
 }
@@ -78,20 +121,15 @@ fn row_of(tile: &[u8], row: usize) -> &[u8] {
     &tile[start..start + TILE]
 }
 
-/// Fills `row` with a row of `tile`, from `offset` on and round again.
-fn draw_row(tile: &[u8], row: &mut [u8], tile_row: usize, offset: usize) {
-    let tile = row_of(tile, tile_row);
-    let (mut x, mut from) = (0, offset % TILE);
-    while x < row.len() {
-        let length = (TILE - from).min(row.len() - x);
-        row[x..x + length].copy_from_slice(&tile[from..from + length]);
-        x += length;
-        from = 0;
+/// Draws the ball of frame `number`.
+pub(super) fn draw_ball(luma: &mut [u8], stride: usize, width: usize, height: usize, number: u64) {
+    for (y, columns) in ball(width, height, number) {
+        luma[y * stride..][columns].fill(235);
     }
 }
 
-/// A white ball on a circle round the middle, once every 32 frames.
-fn draw_ball(luma: &mut [u8], width: usize, height: usize, frame: usize) {
+/// The rows and columns of a ball on a circle round the middle, once every 32 frames.
+pub(super) fn ball(width: usize, height: usize, number: u64) -> impl Iterator<Item = (usize, Range<usize>)> {
     /// A quarter of a circle in units of 1/256.
     const QUARTER: [i64; 9] = [0, 50, 98, 142, 181, 213, 237, 251, 256];
     let sine = |step: usize| {
@@ -103,19 +141,20 @@ fn draw_ball(luma: &mut [u8], width: usize, height: usize, frame: usize) {
             _ => -QUARTER[8 - within],
         }
     };
+    let step = (number % 32) as usize;
     let (w, h) = (width as i64, height as i64);
     let radius = (w.min(h) / 12).max(2);
     let orbit = w.min(h) / 4;
-    let centre_x = w / 2 + orbit * sine(frame + 8) / 256;
-    let centre_y = h / 2 + orbit * sine(frame) / 256;
-    for y in (centre_y - radius).max(0)..(centre_y + radius).min(h) {
+    let centre_x = w / 2 + orbit * sine(step + 8) / 256;
+    let centre_y = h / 2 + orbit * sine(step) / 256;
+    ((centre_y - radius).max(0)..(centre_y + radius).min(h)).map(move |y| {
         let dy = y - centre_y;
         let half = (radius * radius - dy * dy).isqrt();
         let from = (centre_x - half).clamp(0, w);
         let to = (centre_x + half).clamp(0, w);
-        let row = (y * w) as usize;
-        luma[row + from as usize..row + to as usize].fill(235);
-    }
+        // Within the picture, so neither is negative.
+        (y as usize, from as usize..to as usize)
+    })
 }
 
 /// Periodic value noise in two octaves.

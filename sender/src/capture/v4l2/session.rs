@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use framelock_common::h264::ParameterSets;
 use framelock_common::time::{BoardTime, Span, Unwrapper};
 use framelock_v4l2::{Buffer, Device, Event, PixelFormat, Stream};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -15,7 +16,6 @@ use super::phase::Mover;
 use super::stamp::{Stamp, USB_DRIVER, stamp, unmeasured_latency};
 use crate::capture::jpeg::JpegDecoder;
 use crate::capture::pace::sleep_until;
-use crate::capture::parameter_sets::ParameterSets;
 use crate::capture::{
     CaptureConfig, CaptureCounters, CaptureError, Captured, Format, FrameRate, PhaseMeans, PhaseMove,
     Picture, PicturePool, Size, StreamInfo, convert,

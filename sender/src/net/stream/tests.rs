@@ -36,11 +36,21 @@ fn mapping(epoch: u32, utc0: Utc) -> ClockMapping {
 
 const UTC: Utc = Utc::from_unix_nanos(1_790_000_000_000_000_000);
 
-/// What may leave at `now`.
-fn transmit(stream: &mut Stream, now: BoardTime) -> Vec<(DatagramKind, Vec<u8>)> {
+/// What may leave at `now`, burst by burst.
+fn bursts(stream: &mut Stream, now: BoardTime) -> Vec<(DatagramKind, Vec<Vec<u8>>)> {
     stream.handle_timeout(now);
     let mut out = Vec::new();
-    std::iter::from_fn(|| stream.poll_transmit(now, &mut out).map(|kind| (kind, out.clone()))).collect()
+    let burst = || {
+        let Burst { kind, size } = stream.poll_transmit(now, &mut out)?;
+        Some((kind, out.chunks(size).map(<[u8]>::to_vec).collect()))
+    };
+    std::iter::from_fn(burst).collect()
+}
+
+/// What may leave at `now`, datagram by datagram.
+fn transmit(stream: &mut Stream, now: BoardTime) -> Vec<(DatagramKind, Vec<u8>)> {
+    let bursts = bursts(stream, now).into_iter();
+    bursts.flat_map(|(kind, burst)| burst.into_iter().map(move |datagram| (kind, datagram))).collect()
 }
 
 /// What leaves from `from` until before `to` when every timer is served on time.
@@ -86,6 +96,39 @@ fn a_large_key_frame_leaves_within_half_a_period_and_a_small_frame_at_once() {
         let large = all.iter().filter(|(_, _, bytes)| bytes.len() > 400);
         let last = large.map(|(at, ..)| *at).max().unwrap();
         assert!(last > then + slow / 4 && last <= then + slow / 2, "{transport}: {}", last - then);
+    }
+}
+
+#[test]
+fn what_may_leave_together_does_and_is_of_one_size() {
+    for transport in [Transport::RtpMpegts, Transport::RtpH264, Transport::UdpMpegts] {
+        let mut stream = stream(transport);
+        stream.handle_clock(Some(mapping(0, UTC)));
+        let _ = transmit(&mut stream, START);
+        let mut queued: Vec<Vec<u8>> = Vec::new();
+        for (n, size) in [(1, 15_000), (2, 1), (3, 6_000), (4, 1_300), (5, 80_000), (6, 5_000)] {
+            let now = START + PERIOD * n;
+            stream.handle_frame(&frame(size, n == 3, now), now);
+            let bursts = bursts(&mut stream, now);
+            for (_, burst) in &bursts {
+                let size = burst[0].len();
+                assert!(burst.len() <= TOGETHER, "{transport}: {}", burst.len());
+                assert!(burst[..burst.len() - 1].iter().all(|datagram| datagram.len() == size));
+                assert!(burst.last().is_some_and(|last| (1..=size).contains(&last.len())));
+            }
+            // The size changes where UTC goes along, at the end of a frame before, and at this one's; what paced
+            // packets leave behind goes in full bursts.
+            let datagrams: usize = bursts.iter().map(|(_, burst)| burst.len()).sum();
+            assert!(bursts.len() <= 4 + datagrams / TOGETHER, "{transport}: {size}: {}", bursts.len());
+            queued.extend(bursts.into_iter().flat_map(|(_, burst)| burst));
+        }
+        assert!(queued.iter().map(Vec::len).sum::<usize>() > 107_301, "{transport}");
+        if transport != Transport::UdpMpegts {
+            let media = queued.iter().filter(|datagram| !framelock_common::rtp::is_rtcp(datagram));
+            let sequences: Vec<_> =
+                media.map(|datagram| RtpPacket::parse(datagram).unwrap().sequence()).collect();
+            assert!(sequences.windows(2).all(|pair| pair[1] == pair[0].wrapping_add(1)), "{transport}");
+        }
     }
 }
 
