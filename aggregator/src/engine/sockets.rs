@@ -200,9 +200,8 @@ mod tests {
 
     /// Sends datagrams to two ports in turn while nobody reads, then reads them.
     fn in_turn(count: usize) -> (Vec<usize>, usize) {
-        let bind = || UdpPort::bind("127.0.0.1:0".parse().unwrap()).unwrap();
-        let mut sockets =
-            Sockets { ports: (0..2).map(|index| Port::new(index, Channel::Main, bind())).collect() };
+        let port = |index| Port::new(index, Channel::Main, UdpPort::stamping());
+        let mut sockets = Sockets { ports: (0..2).map(port).collect() };
         let sender = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         for n in 0..count {
             sender.send_to(&[0], sockets.ports[n % 2].socket.local_address().unwrap()).unwrap();

@@ -243,6 +243,30 @@ fn enlarge_buffer(socket: &Socket, address: SocketAddr) {
 }
 
 #[cfg(test)]
+impl UdpPort {
+    /// A port on loopback whose datagrams the kernel stamps as they arrive. It begins to stamp a while after the
+    /// first socket of the machine asks for it (a task of its own switches that on); until then a datagram's stamp
+    /// is of its reading.
+    pub(crate) fn stamping() -> Self {
+        const READ_LATE: Span = Span::from_millis(3);
+        let port = Self::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let sender = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let mut batch = Batch::default();
+        for _ in 0..1_000 {
+            sender.send_to(&[0], port.local_address().unwrap()).unwrap();
+            std::thread::sleep(READ_LATE.to_duration());
+            let (read, mut stamped) = (clock::now(), false);
+            let each = |_: &[u8], _, arrival, _: &_| stamped = read - arrival > READ_LATE / 2;
+            assert_eq!(port.receive(&mut batch, true, each).unwrap(), 1);
+            if stamped {
+                return port;
+            }
+        }
+        panic!("the kernel does not stamp datagrams");
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use std::time::Duration;
 
@@ -253,7 +277,7 @@ mod tests {
     #[tokio::test]
     async fn a_datagram_arrived_when_the_kernel_took_it_however_late_it_is_read() {
         const LATE: Span = Span::from_millis(30);
-        let port = UdpPort::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let port = UdpPort::stamping();
         let sender = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         let before = clock::now();
         for data in [&b"one"[..], b"two"] {
@@ -279,7 +303,7 @@ mod tests {
     /// came long ago.
     #[tokio::test]
     async fn what_the_runtime_does_not_know_of_yet_can_be_read() {
-        let port = UdpPort::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let port = UdpPort::stamping();
         let (mut batch, mut got) = (Batch::default(), Vec::new());
         assert_eq!(port.receive(&mut batch, true, |_, _, _, _| ()).unwrap(), 0);
         let sender = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
