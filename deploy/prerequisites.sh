@@ -60,7 +60,8 @@ echo "prerequisites: installing ${missing[*]}" >&2
 export DEBIAN_FRONTEND=noninteractive
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
-if ! { "${as_root[@]}" apt-get update && "${as_root[@]}" apt-get install -y --no-install-recommends "${missing[@]}"; } >"$log" 2>&1; then
+# A new machine may be busy with its own updates: apt waits for them.
+if ! { "${as_root[@]}" apt-get update && "${as_root[@]}" apt-get -o DPkg::Lock::Timeout=300 install -y --no-install-recommends "${missing[@]}"; } >"$log" 2>&1; then
   tail -n 20 "$log" >&2
   echo "prerequisites: apt could not install: ${missing[*]}" >&2
   exit 1

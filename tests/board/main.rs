@@ -1,13 +1,14 @@
 //! The board test: two emulated ARM boards with real kernels and real V4L2 drivers run the cross-built
 //! sender; their clocks are wrong until a real `chronyd` on this machine corrects them; the aggregator on
-//! this machine puts their frames together. Then the cameras break in every way the driver can, and with
-//! `--phase` they are moved into phase. At last one board gets a USB webcam, which is unplugged and plugged in
-//! again elsewhere.
+//! this machine puts their frames together. What the cameras can do and what they refuse is looked at before.
+//! Then the cameras break in every way the driver can, and with `--phase` they are moved into phase. At last one
+//! board gets a USB webcam, which is unplugged and plugged in again elsewhere.
 //!
 //! `tests/board/run.sh` builds what this needs and calls it with the folder that holds it; console logs and
 //! packets are kept there. Nothing here waits for a fixed time: boots and recoveries are waited for, with
 //! generous limits, because emulation is slow and its speed depends on the machine.
 
+mod camera;
 mod child;
 mod chrony;
 mod faults;
@@ -65,6 +66,8 @@ fn run(dir: &Path, with_phase: bool) -> Result<()> {
     let mut clocks = Vec::new();
     for board in &mut boards {
         clocks.push(Offset::of(board)?);
+        let report = camera::check(board).with_context(|| format!("{}: camera", board.name))?;
+        say(&format!("{}: {report}", board.name));
         truth::watch_frames(board)?;
         sender::start(board, aggregator.port, chrony.port, FPS, "")?;
     }
@@ -84,6 +87,7 @@ fn run(dir: &Path, with_phase: bool) -> Result<()> {
 /// Boots all boards at once and makes sure that their clocks are as wrong as they should be.
 fn boot(dir: &Path) -> Result<Vec<Board>> {
     let mut boards = Vec::new();
+    let began = child::now();
     for machine in &MACHINES {
         say(&format!("booting {}: {}", machine.name, machine.description));
         boards.push(Board::start(machine, dir, utc_now()?)?);
@@ -93,11 +97,13 @@ fn boot(dir: &Path) -> Result<Vec<Board>> {
         let host = utc_now()?.as_unix_nanos() / 1_000_000_000;
         let error = board.clock_seconds()? - host;
         say(&format!("{} is up, its clock is {error} s off", board.name));
+        // The H3's emulated clock chip stands still until the kernel reads it, which on a busy machine is late.
+        let boot = child::now().saturating_duration_since(began).as_secs().cast_signed();
+        let wrong = machine.clock_error_seconds;
         ensure!(
-            (error - machine.clock_error_seconds).abs() < 30,
-            "{}: the clock should be wrong by about {} s and is by {error} s",
+            (wrong - boot - 2..=wrong + 2).contains(&error),
+            "{}: the clock should be wrong by {wrong} s, up to {boot} s less for booting, and is by {error} s",
             board.name,
-            machine.clock_error_seconds
         );
     }
     Ok(boards)
