@@ -47,15 +47,16 @@ def test_layouts_show_the_same_picture(rig: Rig) -> None:
 
 
 def test_the_picture_is_the_one_that_opencv_decodes(rig: Rig, tmp_path: object) -> None:
-    with framelock.Aggregator(rig.cameras, queue=200) as aggregator:
-        packets = complete(aggregator, 60)
-    frames = [packet["left"] for packet in packets]
-    first = next(n for n, frame in enumerate(frames) if frame.key)
-    run = [frames[first]]
-    for frame in frames[first + 1 :]:
-        if frame.sequence != run[-1].sequence + 1:
-            break
-        run.append(frame)
+    # One camera alone: where two are put together, a frame that one of them skipped costs the other one its own.
+    with framelock.Aggregator({"left": rig.cameras["left"]}, queue=200) as aggregator:
+        frames = [packet["left"] for packet in complete(aggregator, 90)]
+    runs: list[list[framelock.Frame]] = []
+    for frame in frames:
+        if frame.key:
+            runs.append([frame])
+        elif runs and frame.sequence == runs[-1][-1].sequence + 1:
+            runs[-1].append(frame)
+    run = max(runs, key=len)
     assert len(run) >= 5
     file = f"{tmp_path}/left.h264"
     with open(file, "wb") as video:
