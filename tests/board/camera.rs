@@ -38,10 +38,10 @@ fn listed(board: &mut Board) -> Result<Value> {
 
 /// Its formats are those that `v4l2-ctl` lists, and the sizes of one of them too. Gives their number.
 fn formats(board: &mut Board, camera: &Value) -> Result<usize> {
+    // `v4l2-ctl` shows the spaces that fill a code up.
     let codes = |text: &str| -> Vec<String> {
-        text.lines()
-            .filter_map(|line| Some(line.split_once(": '")?.1.split_once('\'')?.0.to_owned()))
-            .collect()
+        let quoted = |line: &str| Some(line.split_once(": '")?.1.split_once('\'')?.0.replace(' ', ""));
+        text.lines().filter_map(quoted).collect()
     };
     let truth = codes(&board.expect("v4l2-ctl --list-formats")?);
     let ours = camera["formats"].as_array().context("no formats")?;
@@ -95,7 +95,7 @@ fn busy(board: &mut Board) -> Result<()> {
 
 /// What the camera cannot do is refused with what it can.
 fn refusals(board: &mut Board, read_only: &str) -> Result<()> {
-    refused(board, "--size 333x222", 2, &["333x222", "320x180"])?;
+    refused(board, "--size 334x222", 2, &["334x222", "320x180"])?;
     refused(board, "--fps 1000", 2, &["1000", "fps"])?;
     refused(board, "--source v4l2:/dev/video7", 1, &["no camera at /dev/video7", NODE])?;
     refused(board, "--source v4l2:/dev/null", 1, &["/dev/null is not a capture device"])?;
