@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs libframelock, its headers and its pkg-config file: `make capi` builds it before.
+# Installs libframelock, its headers and its pkg-config files: `make capi` builds it before.
 #
 #   aggregator/capi/install.sh BUILT PREFIX     BUILT: where cargo put it, such as target/release
 #
@@ -22,4 +22,6 @@ ln -sf "libframelock.so.$version" "$to/lib/libframelock.so.$abi"
 ln -sf "libframelock.so.$abi" "$to/lib/libframelock.so"
 install -m 644 "$built/libframelock.a" "$to/lib/"
 install -m 644 "$here/include/framelock.h" "$here/include/framelock.hpp" "$to/include/"
-sed -e "s|@PREFIX@|$prefix|" -e "s|@VERSION@|$version|" "$here/framelock.pc.in" > "$to/lib/pkgconfig/framelock.pc"
+for name in framelock framelock-static; do
+  sed -e "s|@PREFIX@|$prefix|" -e "s|@VERSION@|$version|" "$here/$name.pc.in" > "$to/lib/pkgconfig/$name.pc"
+done

@@ -115,7 +115,9 @@ mod tests {
         let refused = |failure: Failure| format!("{failure:?}");
         // SAFETY: null is allowed, and so is a pointer that is not aligned; the strings end with a NUL.
         unsafe {
-            assert!(refused(object::<u64>(null(), "config").unwrap_err()).contains("argument config: is NULL"));
+            assert!(
+                refused(object::<u64>(null(), "config").unwrap_err()).contains("argument config: is NULL")
+            );
             assert!(refused(result::<u64>(null_mut(), "image").unwrap_err()).contains("image: is NULL"));
             assert!(refused(pointer::<u64>(null_mut(), "packet").unwrap_err()).contains("packet: is NULL"));
             let words = [0_u64; 2];

@@ -145,9 +145,7 @@ pub unsafe extern "C" fn framelock_config_set_max_cameras(
 ) -> FramelockResult {
     // SAFETY: the arguments are as the preface of the header wants them.
     unsafe {
-        change(config, error, |settings| {
-            try_set(settings, |settings| settings.max_cameras = max_cameras)
-        })
+        change(config, error, |settings| try_set(settings, |settings| settings.max_cameras = max_cameras))
     }
 }
 

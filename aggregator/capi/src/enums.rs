@@ -316,6 +316,8 @@ mod tests {
             assert_eq!(pixels(layout(format) as u32, "pixels").unwrap(), Some(format));
         }
         assert_eq!(pixels(FramelockPixels::None as u32, "pixels").unwrap(), None);
-        assert!(format!("{:?}", pixels(4, "pixels").unwrap_err()).contains("pixels: 4 is no FramelockPixels"));
+        assert!(
+            format!("{:?}", pixels(4, "pixels").unwrap_err()).contains("pixels: 4 is no FramelockPixels")
+        );
     }
 }

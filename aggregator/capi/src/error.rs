@@ -72,7 +72,8 @@ impl Failure {
 
     fn panicked(panic: &(dyn Any + Send)) -> Self {
         let text = panic.downcast_ref::<&str>().copied();
-        let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message");
+        let text =
+            text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message");
         Self::new(FramelockResult::Internal, format!("a bug in libframelock: {text}"))
     }
 }
@@ -192,7 +193,11 @@ mod tests {
             let long = format!("{}{}", "x".repeat(lead), "\u{1d11e}".repeat(300));
             let (_, message) = run_one(|| Err(Failure::new(FramelockResult::Failed, long.clone())));
             let kept = message.strip_suffix("...").unwrap();
-            assert!(long.starts_with(kept) && message.len() > FRAMELOCK_MESSAGE_SIZE - 5, "{}", message.len());
+            assert!(
+                long.starts_with(kept) && message.len() > FRAMELOCK_MESSAGE_SIZE - 5,
+                "{}",
+                message.len()
+            );
         }
         let fits = "x".repeat(FRAMELOCK_MESSAGE_SIZE - 1);
         assert_eq!(run_one(|| Err(Failure::new(FramelockResult::Failed, fits.clone()))).1, fits);

@@ -6,8 +6,8 @@ use framelock_aggregator::deliver::{PictureError, PictureFormat, Plane};
 use framelock_aggregator::{MotionVector, Picture};
 
 use crate::{
-    Failure, FramelockChroma, FramelockError, FramelockFrame, FramelockMatrix, FramelockPixels, FramelockRange,
-    FramelockResult, PixelsValue, args, enums, run,
+    Failure, FramelockChroma, FramelockError, FramelockFrame, FramelockMatrix, FramelockPixels,
+    FramelockRange, FramelockResult, PixelsValue, args, enums, run,
 };
 
 /// An image, in memory that is its packet's.
@@ -118,7 +118,8 @@ impl FramelockPlanes {
 
 impl From<&MotionVector> for FramelockMotionVector {
     fn from(vector: &MotionVector) -> Self {
-        let &MotionVector { source, w, h, src_x, src_y, dst_x, dst_y, motion_x, motion_y, motion_scale } = vector;
+        let &MotionVector { source, w, h, src_x, src_y, dst_x, dst_y, motion_x, motion_y, motion_scale } =
+            vector;
         Self { source, w, h, src_x, src_y, dst_x, dst_y, motion_x, motion_y, motion_scale }
     }
 }
@@ -153,7 +154,8 @@ impl FramelockFrame {
     fn motion_vectors(&self) -> Result<&[FramelockMotionVector], Failure> {
         let (frame, wants) = self.get()?;
         if !wants.motion_vectors {
-            let message = "this subscription asked for no motion vectors; set FramelockSubscribeOptions.motion_vectors";
+            let message =
+                "this subscription asked for no motion vectors; set FramelockSubscribeOptions.motion_vectors";
             return Err(Failure::new(FramelockResult::NotRequested, message));
         }
         let make = || frame.motion_vectors().unwrap_or_default().iter().map(Into::into).collect();

@@ -72,7 +72,8 @@ pub extern "C" fn framelock_abi() -> u32 {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn framelock_log_to_stderr(json: bool, error: *mut FramelockError) -> FramelockResult {
     let format = if json { LogFormat::Json } else { LogFormat::Text };
-    let body = || logging::init(format).map_err(|error| Failure::new(FramelockResult::Failed, error.to_string()));
+    let body =
+        || logging::init(format).map_err(|error| Failure::new(FramelockResult::Failed, error.to_string()));
     // SAFETY: `error` is as the preface of the header wants it.
     unsafe { run(error, body) }
 }

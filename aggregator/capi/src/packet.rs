@@ -8,8 +8,8 @@ use framelock_aggregator as core;
 
 use crate::subscription::Wants;
 use crate::{
-    Failure, FramelockCodec, FramelockFrameStatus, FramelockFrameType, FramelockMotionVector, FramelockResult,
-    FramelockTimeSource, args, quietly,
+    Failure, FramelockCodec, FramelockFrameStatus, FramelockFrameType, FramelockMotionVector,
+    FramelockResult, FramelockTimeSource, args, quietly,
 };
 
 /// One frame of every camera that has one for an instant. It does not change, may be used from any thread, and lives

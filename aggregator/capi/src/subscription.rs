@@ -200,7 +200,8 @@ pub unsafe extern "C" fn framelock_subscription_fd(
         run(error, || {
             let to = args::result(fd, "fd")?;
             *to = -1;
-            let failed = |error| Failure::new(FramelockResult::Failed, format!("no file descriptor: {error}"));
+            let failed =
+                |error| Failure::new(FramelockResult::Failed, format!("no file descriptor: {error}"));
             *to = args::object(subscription, "subscription")?.word.file().map_err(failed)?;
             Ok(())
         })
@@ -261,7 +262,8 @@ mod tests {
         assert!(says(FramelockSubscribeOptions { queue: 2, ..zero }).contains("2 is no FramelockQueue"));
         let wants = zero.read().unwrap();
         assert_eq!((wants.format, wants.motion_vectors, wants.queue), (None, false, Queue::Newest(1)));
-        let all = FramelockSubscribeOptions { queue: 1, packets: 7, motion_vectors: 1, ..zero }.read().unwrap();
+        let all =
+            FramelockSubscribeOptions { queue: 1, packets: 7, motion_vectors: 1, ..zero }.read().unwrap();
         assert_eq!((all.motion_vectors, all.queue), (true, Queue::All { limit: 7 }));
     }
 
