@@ -21,7 +21,7 @@ install -m 755 "$built/libframelock.so" "$to/lib/libframelock.so.$version"
 ln -sf "libframelock.so.$version" "$to/lib/libframelock.so.$abi"
 ln -sf "libframelock.so.$abi" "$to/lib/libframelock.so"
 install -m 644 "$built/libframelock.a" "$to/lib/"
-install -m 644 "$here/include/framelock.h" "$here/include/framelock.hpp" "$to/include/"
+install -m 644 "$here"/include/framelock*.h* "$to/include/"
 for name in framelock framelock-static; do
   sed -e "s|@PREFIX@|$prefix|" -e "s|@VERSION@|$version|" "$here/$name.pc.in" > "$to/lib/pkgconfig/$name.pc"
 done

@@ -3,7 +3,7 @@
 
 // What the allocator may keep more at one time than at another. One image leaked in a hundred packets would come to
 // twice as much.
-enum { PACKETS = 5000, SETTLED = 1000, ALLOWED_KIB = 1200 };
+enum { PACKETS = 5000, SETTLED = 1000, ALLOWED_KIB = 2048 };
 
 static void use(const FramelockPacket *packet) {
     for (size_t n = 0; n < framelock_packet_count(packet); n++) {

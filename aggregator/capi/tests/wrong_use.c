@@ -1,11 +1,9 @@
-// Wrong arguments, closed objects, and threads that wait: errors that say what is wrong, and never a crash. Also run
-// under valgrind.
+// Wrong arguments, closed objects, and threads that wait: errors that say what is wrong, and never a crash.
 #define _GNU_SOURCE
 #include "support.h"
 
 #include <poll.h>
 #include <pthread.h>
-#include <sched.h>
 
 static void what_cannot_be_set_is_refused(void) {
     FramelockConfig *config = framelock_config_new();
