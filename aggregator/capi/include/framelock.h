@@ -61,8 +61,8 @@
  * (`libframelock.so.1`), which changes whenever a program has to be compiled anew. framelock_abi() tells that of
  * the library in use.
  *
- * What does not change it: new functions, new members at the end of structures that the library hands out by
- * pointer, and new values of enumerations, which a program must be ready to meet.
+ * What does not change it: new functions, new values of enumerations, which a program must be ready to meet, and new
+ * members at the end of what only the library makes: FramelockPacketInfo, FramelockFrameInfo, FramelockCameraStatus.
  */
 #define FRAMELOCK_ABI 1
 
