@@ -1,8 +1,8 @@
 //! The running aggregator.
 
-use std::ffi::{CString, c_char};
+use std::ffi::{CStr, c_char};
 use std::ptr::null;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use framelock_aggregator as core;
 use framelock_aggregator::ntp::NtpService;
@@ -16,7 +16,7 @@ use crate::{
 #[derive(Debug)]
 pub struct FramelockAggregator {
     core: Mutex<Option<core::Aggregator>>,
-    ntp: Option<CString>,
+    ntp: Option<Arc<CStr>>,
 }
 
 impl FramelockAggregator {

@@ -2,6 +2,7 @@
 //! says it does is what the caller vouches for.
 
 use std::ffi::{CStr, CString, c_char};
+use std::sync::Arc;
 
 use crate::{Failure, FramelockResult};
 
@@ -95,9 +96,9 @@ pub(crate) unsafe fn take_back<T>(pointer: *mut T) {
     }
 }
 
-/// A string of ours for C; a NUL within it is shown as `?`.
-pub(crate) fn owned(text: &str) -> CString {
-    CString::new(text.bytes().map(without_nul).collect::<Vec<_>>()).unwrap_or_default()
+/// A string of ours for C, whose pointer stays the same wherever the handle goes; a NUL within it is shown as `?`.
+pub(crate) fn owned(text: &str) -> Arc<CStr> {
+    CString::new(text.bytes().map(without_nul).collect::<Vec<_>>()).unwrap_or_default().into()
 }
 
 pub(crate) const fn without_nul(byte: u8) -> u8 {

@@ -179,6 +179,17 @@ mod tests {
     }
 
     #[test]
+    fn the_aggregators_errors_have_their_results() {
+        let result = |failure: Failure| failure.result;
+        assert_eq!(result(ConsumerError::Ended.into()), FramelockResult::Ended);
+        assert_eq!(result(ConsumerError::Stopped.into()), FramelockResult::Failed);
+        assert_eq!(result(AggregatorError::from(ConsumerError::Closed).into()), FramelockResult::Closed);
+        assert_eq!(result(SettingsError::NoCamera.into()), FramelockResult::Config);
+        let thread = AggregatorError::Thread(std::io::ErrorKind::OutOfMemory.into());
+        assert_eq!(result(thread.into()), FramelockResult::Start);
+    }
+
+    #[test]
     fn a_panic_is_an_error() {
         let (result, message) = run_one(|| panic!("of {}", 3));
         assert_eq!((result, message.as_str()), (FramelockResult::Internal, "a bug in libframelock: of 3"));

@@ -1,6 +1,6 @@
 //! Packets and their frames.
 
-use std::ffi::{CString, c_char};
+use std::ffi::{CStr, c_char};
 use std::ptr::null;
 use std::sync::{Arc, OnceLock};
 
@@ -41,7 +41,7 @@ pub struct FramelockPacketInfo {
 pub struct FramelockFrame {
     info: FramelockFrameInfo,
     /// What `info.camera` points to.
-    camera: CString,
+    camera: Arc<CStr>,
     /// Of the packet.
     number: u64,
     /// Holds what `info.data` points to.

@@ -1,7 +1,8 @@
 //! What is known of the cameras.
 
-use std::ffi::{CString, c_char};
+use std::ffi::{CStr, c_char};
 use std::ptr::null;
+use std::sync::Arc;
 
 use framelock_aggregator::CameraStatus;
 
@@ -12,7 +13,7 @@ use crate::{FramelockCameraState, FramelockTimeSource, args};
 pub struct FramelockStatus {
     cameras: Box<[FramelockCameraStatus]>,
     /// What the pointers of `cameras` point to.
-    _texts: Box<[CString]>,
+    _texts: Box<[Arc<CStr>]>,
 }
 
 /// A camera's state and counters.
@@ -69,12 +70,11 @@ impl FramelockStatus {
 
 impl FramelockCameraStatus {
     /// The status of `camera`, whose strings go to `texts`.
-    fn of(camera: &CameraStatus, texts: &mut Vec<CString>) -> Self {
+    fn of(camera: &CameraStatus, texts: &mut Vec<Arc<CStr>>) -> Self {
         let CameraStatus { name, state, reason, stream, sync, last, .. } = camera;
         let mut keep = |text: &str| {
             let text = args::owned(text);
             let pointer = text.as_ptr();
-            // Moves the string's handle, not its bytes.
             texts.push(text);
             pointer
         };
