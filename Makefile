@@ -6,19 +6,23 @@ FUZZ_SECONDS ?= 10
 TOOLS := $(CURDIR)/target/tools
 CARGO_DENY := $(TOOLS)/bin/cargo-deny
 CARGO_FUZZ := $(TOOLS)/bin/cargo-fuzz
+CBINDGEN := $(TOOLS)/bin/cbindgen
+HEADER := $(CBINDGEN) --quiet --config aggregator/capi/cbindgen.toml --output aggregator/capi/include/framelock.h
 FUZZ_TARGETS = $(patsubst tests/fuzz/fuzz_targets/%.rs,%,$(wildcard tests/fuzz/fuzz_targets/*.rs))
 
 PYTHON ?= python3
+PREFIX ?= target/capi
 VENV := target/python/venv
 TEST_VENV := target/python/test-venv
 
-.PHONY: help demo python test test-rust test-python lint cross board-test board-phase bench fuzz
+.PHONY: help demo python capi capi-header test test-rust test-python test-capi lint cross board-test board-phase bench fuzz
 
 help:
 	@echo 'make demo        three simulated boards, synchronized: no hardware, no configuration (SECONDS=20 CAMERAS=3)'
 	@echo 'make python      the Python package, as a wheel and in a virtual environment of its own'
-	@echo 'make test        all tests: units, real peers, faults, Python, fuzzing, emulated ARM boards'
-	@echo 'make lint        formatting, clippy, documentation, licences and duplicate crates'
+	@echo 'make capi        the C library with its C and C++ headers, installed in PREFIX (target/capi)'
+	@echo 'make test        all tests: units, real peers, faults, Python, C, fuzzing, emulated ARM boards'
+	@echo 'make lint        formatting, clippy, documentation, the C header, licences and duplicate crates'
 	@echo 'make cross       the sender for ARM boards (armv7 and aarch64)'
 	@echo 'make board-test  the sender on two emulated ARM boards with a real camera driver'
 	@echo 'make board-phase the same, and the cameras moved into phase: takes some minutes more'
@@ -38,7 +42,17 @@ python: $(VENV)/made
 	@ls target/python/wheels/framelock-*.whl
 	@echo 'Install it elsewhere with pip, or use it here: $(VENV)/bin/python'
 
-test: test-rust test-python fuzz board-test
+capi:
+	@deploy/prerequisites.sh build
+	cargo build --release --locked -p framelock-capi
+	aggregator/capi/install.sh target/release $(PREFIX)
+	@echo 'Use it with PKG_CONFIG_PATH=$(abspath $(PREFIX))/lib/pkgconfig and pkg-config --cflags --libs framelock'
+
+# After a change of what the C library exports or says of it.
+capi-header: $(CBINDGEN)
+	$(HEADER) aggregator/capi
+
+test: test-rust test-python test-capi fuzz board-test
 
 test-rust:
 	@deploy/prerequisites.sh test
@@ -55,11 +69,18 @@ test-python: $(TEST_VENV)/made
 	cd aggregator/python && ../../$(TEST_VENV)/bin/stubtest framelock._native --mypy-config-file pyproject.toml
 	cd aggregator/python && ../../$(TEST_VENV)/bin/pytest
 
-lint: $(CARGO_DENY)
+# Built as the other tests are.
+test-capi:
+	@deploy/prerequisites.sh test
+	cargo build --workspace --locked
+	aggregator/capi/tests/run.sh target/debug
+
+lint: $(CARGO_DENY) $(CBINDGEN)
 	@deploy/prerequisites.sh build
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --locked
+	@$(HEADER) --verify aggregator/capi || { echo 'include/framelock.h is not up to date: run make capi-header'; exit 1; }
 	$(CARGO_DENY) --all-features check licenses bans sources
 
 cross:
@@ -91,6 +112,9 @@ fuzz: $(CARGO_FUZZ)
 
 $(CARGO_DENY):
 	cargo install cargo-deny --version 0.20.2 --locked --no-default-features --debug --root $(TOOLS) --target-dir target/tools/build
+
+$(CBINDGEN):
+	cargo install cbindgen --version 0.29.4 --locked --debug --root $(TOOLS) --target-dir target/tools/build
 
 $(CARGO_FUZZ):
 	cargo install cargo-fuzz --version 0.13.2 --locked --debug --root $(TOOLS) --target-dir target/tools/build
