@@ -2,7 +2,6 @@
 
 use framelock_aggregator as deliver;
 use framelock_aggregator::{CameraName, FrameStatus};
-use framelock_common::time::Span;
 use pyo3::exceptions::PyKeyError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -80,16 +79,16 @@ impl Packet {
         self.packet.spread.as_nanos()
     }
 
-    /// The most that the true spread can be, in seconds: `spread` as the frames' uncertainties allow it.
+    /// The most that the true spread can be, in seconds: that of any two frames with both their uncertainties; 0 with one frame.
     #[getter]
     fn spread_bound(&self) -> f64 {
-        self.bound().as_secs_f64()
+        self.packet.spread_bound.as_secs_f64()
     }
 
-    /// The most that the true spread can be, in ns: `spread_ns` as the frames' uncertainties allow it.
+    /// The most that the true spread can be, in ns: that of any two frames with both their uncertainties; 0 with one frame.
     #[getter]
     fn spread_bound_ns(&self) -> i64 {
-        self.bound().as_nanos()
+        self.packet.spread_bound.as_nanos()
     }
 
     /// Whether every camera has a frame.
@@ -139,15 +138,6 @@ impl Packet {
             "<framelock.Packet {} at {}, {okay} of {count} cameras, spread {}>",
             self.packet.number, self.packet.time, self.packet.spread
         )
-    }
-}
-
-impl Packet {
-    fn bound(&self) -> Span {
-        let estimates = || self.packet.entries.iter().filter_map(|entry| Some(entry.frame.as_ref()?.time));
-        let last = estimates().map(|time| time.utc + time.uncertainty).max();
-        let first = estimates().map(|time| time.utc - time.uncertainty).min();
-        last.zip(first).map_or(Span::ZERO, |(last, first)| last - first)
     }
 }
 

@@ -42,9 +42,7 @@ def test_a_packet_is_what_its_frames_are(rig: Rig) -> None:
         times = [frame.time_ns for frame in packet]
         assert min(times) <= packet.time_ns <= max(times)
         assert packet.spread_ns == max(times) - min(times)
-        latest = max(frame.time_ns + frame.uncertainty_ns for frame in packet)
-        earliest = min(frame.time_ns - frame.uncertainty_ns for frame in packet)
-        assert packet.spread_bound_ns == latest - earliest
+        assert packet.spread_bound_ns == packet.spread_ns + sum(frame.uncertainty_ns for frame in packet)
         assert packet.time == pytest.approx(packet.time_ns / 1e9, abs=1e-6)
         assert packet.spread == pytest.approx(packet.spread_ns / 1e9)
         assert packet.spread_bound == pytest.approx(packet.spread_bound_ns / 1e9)
@@ -93,6 +91,7 @@ def test_a_camera_that_is_not_there_has_no_frame(make_rig: MakeRig) -> None:
     absent = packet["absent"]
     assert not absent and not packet.complete
     assert absent.status is framelock.FrameStatus.STARTING
+    assert packet.spread_bound_ns == packet.spread_ns == 0, "a frame is not apart from itself"
     for attribute in ("time", "time_ns", "uncertainty_ns", "time_source", "frame_type", "data", "image", "width"):
         with pytest.raises(framelock.NoFrameError, match='camera "absent" has no frame in packet .*: starting'):
             getattr(absent, attribute)
