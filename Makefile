@@ -15,7 +15,7 @@ PREFIX ?= target/capi
 VENV := target/python/venv
 TEST_VENV := target/python/test-venv
 
-.PHONY: help demo python capi capi-header test test-rust test-python test-capi lint cross board-test board-phase bench fuzz
+.PHONY: help demo python capi capi-header test test-rust test-python test-capi lint cross board-test bench fuzz
 
 help:
 	@echo 'make demo        three simulated boards, synchronized: no hardware, no configuration (SECONDS=20 CAMERAS=3)'
@@ -25,7 +25,6 @@ help:
 	@echo 'make lint        formatting, clippy, documentation, the C header, licences and duplicate crates'
 	@echo 'make cross       the sender for ARM boards (armv7 and aarch64)'
 	@echo 'make board-test  the sender on two emulated ARM boards with a real camera driver'
-	@echo 'make board-phase the same, and the cameras moved into phase: takes some minutes more'
 	@echo 'make bench       CPU, memory and latency figures, printed'
 	@echo 'make fuzz        every parser under the fuzzer (FUZZ_SECONDS=10 each)'
 
@@ -91,10 +90,6 @@ cross:
 board-test:
 	@deploy/prerequisites.sh board-test
 	tests/board/run.sh
-
-board-phase:
-	@deploy/prerequisites.sh board-test
-	tests/board/run.sh --phase
 
 bench: python
 	@deploy/prerequisites.sh test

@@ -1,8 +1,8 @@
 //! The board test: two emulated ARM boards with real kernels and real V4L2 drivers run the cross-built
 //! sender; their clocks are wrong until a real `chronyd` on this machine corrects them; the aggregator on
 //! this machine puts their frames together. What the cameras can do and what they refuse is looked at before.
-//! Then the cameras break in every way the driver can, and with `--phase` they are moved into phase. At last one
-//! board gets a USB webcam, which is unplugged and plugged in again elsewhere.
+//! Then the cameras break in every way the driver can, and then they are moved into phase. At last one board gets
+//! a USB webcam, which is unplugged and plugged in again elsewhere.
 //!
 //! `tests/board/run.sh` builds what this needs and calls it with the folder that holds it; console logs and
 //! packets are kept there. Nothing here waits for a fixed time: boots and recoveries are waited for, with
@@ -41,13 +41,11 @@ const FPS: i64 = 10;
 
 fn main() -> ExitCode {
     let mut args = std::env::args_os().skip(1);
-    let (dir, option) = (args.next().map(PathBuf::from), args.next());
-    let with_phase = option.as_ref().is_some_and(|option| option == "--phase");
-    let Some(dir) = dir.filter(|_| option.is_none() || with_phase) else {
-        complain("usage: board-test DIR [--phase] (see tests/board/run.sh)");
+    let (Some(dir), None) = (args.next().map(PathBuf::from), args.next()) else {
+        complain("usage: board-test DIR (see tests/board/run.sh)");
         return ExitCode::from(2);
     };
-    match run(&dir, with_phase) {
+    match run(&dir) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             complain(&format!("board-test: failed: {error:#}"));
@@ -57,7 +55,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(dir: &Path, with_phase: bool) -> Result<()> {
+fn run(dir: &Path) -> Result<()> {
     let started = child::now();
     let user = std::env::var("USER").context("the environment has no USER: run tests/board/run.sh")?;
     let chrony = Chrony::start(dir, &user)?;
@@ -72,7 +70,7 @@ fn run(dir: &Path, with_phase: bool) -> Result<()> {
         sender::start(board, aggregator.port, chrony.port, FPS, "")?;
     }
     let setup = phase::Setup { media_port: aggregator.port, ntp_port: chrony.port, fps: FPS };
-    let result = measure(&mut boards, &mut aggregator, &clocks, &setup, with_phase, dir);
+    let result = measure(&mut boards, &mut aggregator, &clocks, &setup, dir);
     for board in &mut boards {
         if let Err(error) = sender::save_logs(board, dir) {
             complain(&format!("board-test: the log of {} is lost: {error:#}", board.name));
@@ -114,7 +112,6 @@ fn measure(
     aggregator: &mut Aggregator,
     clocks: &[Offset],
     setup: &phase::Setup,
-    with_phase: bool,
     dir: &Path,
 ) -> Result<()> {
     sender::wait_for_clocks(boards, truth::LIMIT)?;
@@ -135,9 +132,7 @@ fn measure(
     // Whatever happened, the clocks are right and the sender is the one that was started.
     let full = aggregator.recovered(utc_now()?)?;
     say(&Figures::of(&full, &MACHINES, period)?.to_string());
-    if with_phase {
-        say(&phase::compare(boards, aggregator, setup)?);
-    }
+    say(&phase::compare(boards, aggregator, setup)?);
     for board in boards.iter_mut() {
         let memory = sender::stop(board)?;
         say(&format!("{}: sender ended cleanly, peak resident memory {memory} KiB", board.name));

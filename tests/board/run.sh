@@ -1,9 +1,7 @@
 #!/bin/sh
 # The board test: cross-builds the sender for ARMv7, boots two emulated boards with Debian's ARM kernel and
-# its vivid camera driver, corrects their wrong clocks against a real chronyd, and breaks their cameras.
-# See tests/board/main.rs for what is checked.
-#
-#   tests/board/run.sh [--phase]     --phase: also moves the cameras into phase, which takes minutes of restarts
+# its vivid camera driver, corrects their wrong clocks against a real chronyd, breaks their cameras, and moves
+# them into phase. See tests/board/main.rs for what is checked.
 #
 # The first run fetches Debian packages into target/board-cache; later runs need no network.
 # `deploy/prerequisites.sh board-test` installs the programs that it needs.
@@ -16,4 +14,4 @@ cross/build.sh "$target" "$profile" framelock-board-clock
 tests/board/prepare.sh "target/$target/$profile/framelock-sender" "target/$target/$profile/board-clock"
 cargo build --quiet --locked --package framelock-aggregator --bin framelock-aggregator
 cargo build --quiet --locked --package framelock-tests --bin board-test
-USER=$(id -un) target/debug/board-test "$PWD/target/board-test" "$@"
+USER=$(id -un) target/debug/board-test "$PWD/target/board-test"

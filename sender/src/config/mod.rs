@@ -99,6 +99,9 @@ pub struct Options {
     /// How often the stream may be restarted for that.
     #[serde(deserialize_with = "de::optional_duration")]
     pub phase_restart_interval: Option<Span>,
+    /// The error of the phase that is left alone where a move costs frames.
+    #[serde(deserialize_with = "de::optional_duration")]
+    pub phase_tolerance: Option<Span>,
     /// Whether the UTC time is burned into the picture.
     pub overlay_time: Option<bool>,
     /// Where counters are written as JSON.
@@ -261,6 +264,11 @@ impl Options {
             Span::from_secs(1)..=Span::from_secs(86_400),
             "allowed are 1s to 24h",
         )?;
+        let tolerance = self.phase_tolerance;
+        if let Some(tolerance) = tolerance {
+            let range = Span::from_micros(10)..=Span::from_secs(1);
+            in_range("phase-tolerance", tolerance, range, "allowed are 10us to 1s")?;
+        }
         let target = self.phase.map_or(Span::ZERO, PhaseTarget::span);
         in_range("phase", target, Span::from_secs(-10)..=Span::from_secs(10), "allowed are -10s to 10s")?;
         if let Trust::Within(bound) = system_trust {
@@ -281,7 +289,7 @@ impl Options {
             bitrate,
             keyframe_interval,
             encoder_threads: self.encoder_threads.unwrap_or(0),
-            phase: self.phase.map(|_| PhaseConfig { target, restart_interval }),
+            phase: self.phase.map(|_| PhaseConfig { target, restart_interval, tolerance }),
             overlay_time: self.overlay_time.unwrap_or(false),
             stats: self.stats,
             frames: self.frames,

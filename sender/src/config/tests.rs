@@ -52,6 +52,7 @@ fn the_shipped_example_is_valid_and_shows_every_key() {
         "encoder-threads",
         "phase",
         "phase-restart-interval",
+        "phase-tolerance",
         "overlay-time",
         "stats",
         "log-format",
@@ -80,6 +81,7 @@ fn everything_is_read() {
         fps = 29.97
         bitrate = "3M"
         phase = "-2ms"
+        phase-tolerance = "1500us"
         overlay-time = true
         [capture]
         format = "yuyv"
@@ -94,7 +96,11 @@ fn everything_is_read() {
     )
     .unwrap();
     assert_eq!(settings.transport, Transport::RtpH264);
-    let phase = PhaseConfig { target: Span::from_millis(-2), restart_interval: Span::from_secs(60) };
+    let phase = PhaseConfig {
+        target: Span::from_millis(-2),
+        restart_interval: Span::from_secs(60),
+        tolerance: Some(Span::from_micros(1_500)),
+    };
     assert_eq!(settings.phase, Some(phase));
     assert_eq!(settings.fps, FrameRate::new(29_970, 1_000));
     assert_eq!(settings.size, Some(Size::new(1280, 720)));
@@ -127,6 +133,7 @@ fn what_is_wrong_is_named_with_its_line() {
         ("phase = \"12\"", "sender.toml:1"),
         ("phase = \"1min\"\nsource = \"test\"\nto = \"rtp://host:5000\"", "-10s to 10s"),
         ("phase-restart-interval = \"0s\"\nsource = \"test\"\nto = \"rtp://host:5000\"", "1s to 24h"),
+        ("phase-tolerance = \"0s\"\nsource = \"test\"\nto = \"rtp://host:5000\"", "10us to 1s"),
         ("capture.latency = \"1h\"\nsource = \"test\"\nto = \"rtp://host:5000\"", "-1s to 10s"),
         ("capture.latency-spread = \"-1ms\"\nsource = \"test\"\nto = \"rtp://host:5000\"", "0ms to 1s"),
         ("keyframe-interval = \"0s\"\nsource = \"test\"\nto = \"rtp://host:5000\"", "keyframe-interval"),

@@ -4,12 +4,14 @@ use framelock_common::clock::ClockMapping;
 use framelock_common::time::BoardTime;
 
 use super::supervisor::{PhaseConfig, PhaseState, PhaseStatus, Supervisor};
-use crate::capture::{Capture, Captured, PhaseMove};
+use crate::capture::{Capture, Captured, FrameRate, PhaseMove};
 
 /// Keeps a source's phase: call [`Self::handle`] with each of its frames.
 #[derive(Debug)]
 pub struct Keeper {
     supervisor: Supervisor,
+    /// The rate that the supervisor knows of.
+    rate: FrameRate,
     /// The start of the stream that the supervisor knows of.
     started: Option<BoardTime>,
     logged: PhaseState,
@@ -19,10 +21,10 @@ impl Keeper {
     /// For a source that has just been opened.
     #[must_use]
     pub fn new(config: PhaseConfig, source: &dyn Capture) -> Self {
-        let means = source.phase_means();
+        let (rate, means) = (source.info().rate, source.phase_means());
         tracing::debug!(?means, "what this source can do about its phase");
-        let supervisor = Supervisor::new(config, source.info().rate, means);
-        Self { supervisor, started: None, logged: PhaseState::Waiting }
+        let supervisor = Supervisor::new(config, rate, means);
+        Self { supervisor, rate, started: None, logged: PhaseState::Waiting }
     }
 
     /// Takes a frame of `source`, and has it moved where that is due.
@@ -35,6 +37,12 @@ impl Keeper {
         let started = source.started();
         if started != self.started {
             self.started = started;
+            let rate = source.info().rate;
+            if rate != self.rate {
+                // A camera that came back at another rate has another grid.
+                self.rate = rate;
+                self.supervisor = self.supervisor.replaced(rate, source.phase_means());
+            }
             if let Some(at) = started {
                 self.supervisor.handle_start(at);
             }

@@ -47,7 +47,7 @@ impl Starts {
 
     /// Takes the delay of a restart, by whole periods more or less.
     pub(crate) fn learn(&mut self, delay: Span) {
-        if let Some(predicted) = self.mean() {
+        if let Some(predicted) = self.middle() {
             let miss = self.grid.wrap(delay - predicted).as_secs_f64() / self.grid.period().as_secs_f64();
             let normal = -0.5 * (miss / WORST).powi(2) - (WORST * TAU.sqrt()).ln();
             self.evidence = (self.evidence + normal).min(TRUST);
@@ -60,12 +60,21 @@ impl Starts {
 
     /// The delay to expect, by whole periods more or less; `None` before the first start.
     pub(crate) fn predict(&self) -> Option<Span> {
-        self.mean().or(self.opened)
+        self.middle().or(self.opened)
     }
 
-    fn mean(&self) -> Option<Span> {
+    /// The median on the half circle on either side of the mean: a start that a busy machine made late says nothing
+    /// of the others.
+    fn middle(&self) -> Option<Span> {
         let (x, y, count) = self.sums();
-        (count > 0.0).then(|| self.span_of(y.atan2(x)))
+        if count == 0.0 {
+            return None;
+        }
+        let mean = self.span_of(y.atan2(x));
+        let mut off: Vec<Span> = self.delays.iter().map(|delay| self.grid.wrap(*delay - mean)).collect();
+        off.sort_unstable();
+        let (low, high) = (off[(off.len() - 1) / 2], off[off.len() / 2]);
+        Some(mean + low + (high - low) / 2)
     }
 
     /// The standard deviation of the delay; `None` while there are too few starts to tell.

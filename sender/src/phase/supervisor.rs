@@ -16,8 +16,9 @@ const COSTLY_BLOCK: Span = Span::from_secs(2);
 /// Errors below this are left alone where a move costs nothing, and where it costs frames.
 const FREE_BAND: Span = Span::from_micros(100);
 const COSTLY_BAND: Span = Span::from_millis(1);
-/// What starts are taken to scatter by until there were enough to tell.
-const LIKELY_SCATTER: Span = Span::from_micros(1_300);
+/// The part of what starts scatter by that is left alone: one of four restarts lands within. Once there a camera stays,
+/// so a few restarts more buy the better place for long.
+const SCATTER_PART: i64 = 3;
 /// A restart should be good for twice this long: the drift's way in this time is half of what is tolerated.
 const HOLD: f64 = 150.0;
 /// Between the decision and the earliest start, at least and in periods: what stopping a stream takes, and the
@@ -43,6 +44,8 @@ pub struct PhaseConfig {
     pub target: Span,
     /// From one restart of the stream to the next at least.
     pub restart_interval: Span,
+    /// The error that is left alone where a move costs frames; `None` leaves it to what is known of the camera.
+    pub tolerance: Option<Span>,
 }
 
 /// Why a camera is not moved.
@@ -191,6 +194,17 @@ impl Supervisor {
         }
     }
 
+    /// Of a camera that took this one's place: another rate, other means. The counts go on.
+    #[must_use]
+    pub(super) fn replaced(&self, rate: FrameRate, means: PhaseMeans) -> Self {
+        let PhaseStatus { moves, restarts, lost, .. } = self.status;
+        let mut new = Self::new(self.config, rate, means);
+        // The limit on restarts is of the stream, whichever camera gives it.
+        new.last_restart = self.last_restart;
+        new.status = PhaseStatus { moves, restarts, lost, ..new.status };
+        new
+    }
+
     /// How it goes.
     #[must_use]
     pub const fn status(&self) -> PhaseStatus {
@@ -320,7 +334,7 @@ impl Supervisor {
             let nudge = nudge(self.grid, -error, &choice);
             let left = nudge.map_or(self.grid.period(), |(left, _)| left.abs());
             // What halves the error at least is worth it.
-            let band = COSTLY_BAND.max(bound).max(left * 2);
+            let band = self.config.tolerance.unwrap_or(COSTLY_BAND).max(bound).max(left * 2);
             (error.abs() > band).then(|| self.nudge(error, nudge))
         } else {
             self.set_state(PhaseState::CannotMove(self.obstacle));
@@ -360,12 +374,15 @@ impl Supervisor {
         Some(PhaseMove::Stretch(shift))
     }
 
-    /// What is tolerated where a move costs frames: what starts scatter by, and what the drift covers
-    /// while a restart should hold, unless that is so much that alignment would mean nothing.
+    /// What is tolerated where a move costs frames: what is configured, else what a few restarts can be expected to
+    /// reach and what the drift covers while one should hold; not so much that alignment would mean nothing.
     fn costly_band(&self, bound: Span) -> Span {
-        let scatter = self.starts.scatter().unwrap_or(LIKELY_SCATTER) * 3 / 2;
-        let drift = Span::from_secs_f64(self.estimator.drift().unwrap_or(0.0).abs() * HOLD);
-        COSTLY_BAND.max(scatter).max(drift).min(self.grid.period() / 6).max(bound * 2)
+        let expected = || {
+            let scatter = self.starts.scatter().unwrap_or(Span::ZERO) / SCATTER_PART;
+            let drift = Span::from_secs_f64(self.estimator.drift().unwrap_or(0.0).abs() * HOLD);
+            COSTLY_BAND.max(scatter).max(drift)
+        };
+        self.config.tolerance.unwrap_or_else(expected).min(self.grid.period() / 6).max(bound * 2)
     }
 
     /// Whether the camera crosses what is tolerated faster than it may be started again.

@@ -7,7 +7,8 @@ use super::{Obstacle, PhaseConfig, PhaseState};
 use crate::capture::{FrameRate, IntervalChoice, PhaseMeans, PhaseMove, StretchRange};
 
 const FIVE_HOURS: Span = Span::from_secs(5 * 3_600);
-const CONFIG: PhaseConfig = PhaseConfig { target: Span::ZERO, restart_interval: Span::from_secs(60) };
+const CONFIG: PhaseConfig =
+    PhaseConfig { target: Span::ZERO, restart_interval: Span::from_secs(60), tolerance: None };
 
 fn stretching(shortest: Span, longest: Span, step: Span) -> PhaseMeans {
     PhaseMeans { stretch: Some(StretchRange { shortest, longest, step }), ..PhaseMeans::default() }
@@ -121,6 +122,52 @@ fn a_camera_whose_start_is_learned_is_restarted_once_and_then_rarely() {
         // An hour's drift is 36 ms.
         assert!(outcome.restarts().count() <= 25, "{seed}: {}", outcome.restarts().count());
     }
+}
+
+#[test]
+fn a_camera_whose_starts_scatter_is_started_until_it_lands_near_and_then_left() {
+    println!("restarts of cameras at 10 fps that start within +-12 ms (standard deviation)");
+    let wanted =
+        PhaseConfig { tolerance: Some(Span::from_millis(2)), restart_interval: Span::from_secs(5), ..CONFIG };
+    // By itself it settles for a third of the scatter, which a few starts tell to within a factor of two or three.
+    for (config, within) in [(CONFIG, Span::from_millis(10)), (wanted, Span::from_millis(2))] {
+        let mut counts = Vec::new();
+        for seed in 0..20 {
+            let behaviour = Behaviour {
+                drift_ppb: 300,
+                start_scatter: Span::from_millis(12),
+                stamp_noise: Span::from_micros(100),
+                ..Behaviour::new(10, restarting())
+            };
+            let mut simulation = Simulation::new(behaviour, config, seed);
+            simulation.run(config.restart_interval * 60);
+            assert_eq!(simulation.state(), PhaseState::Holding, "{seed}");
+            let error = *simulation.outcome.errors.last().unwrap();
+            // The stamps and the clock may be off by a little.
+            assert!(error <= within + Span::from_micros(200), "{seed}: {error}");
+            let count = simulation.outcome.restarts().count();
+            simulation.run(Span::from_secs(600));
+            assert_eq!(simulation.outcome.restarts().count(), count, "it stays where it landed");
+            counts.push(count);
+        }
+        counts.sort_unstable();
+        println!("  tolerance {:?}: {counts:?}", config.tolerance);
+        assert!(counts[10] <= 10, "{counts:?}");
+    }
+}
+
+#[test]
+fn a_camera_that_came_back_at_another_rate_has_another_grid_and_its_counts() {
+    let any = IntervalChoice::Range { shortest: Span::from_millis(20), longest: Span::from_millis(100) };
+    let mut simulation = run(Behaviour::new(30, intervals(any)), 2, Span::from_secs(60));
+    let moves = simulation.supervisor.status().moves;
+    assert!(moves > 0);
+    let supervisor = simulation.supervisor.replaced(FrameRate::from_hz(25), exact());
+    simulation = Simulation::new(Behaviour::new(25, exact()), CONFIG, 2);
+    simulation.supervisor = supervisor;
+    simulation.run(Span::from_secs(60));
+    assert_eq!((simulation.state(), simulation.supervisor.status().moves), (PhaseState::Holding, moves + 1));
+    assert!(*simulation.outcome.errors.last().unwrap() < Span::from_micros(200));
 }
 
 #[test]
