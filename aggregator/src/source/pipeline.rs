@@ -3,7 +3,7 @@
 
 use framelock_common::h264::{AccessUnitInfo, Inspector};
 use framelock_common::jpeg;
-use framelock_common::time::{HostTime, MediaTime, Utc};
+use framelock_common::time::{HostTime, MediaTime, Span, Utc};
 
 use super::gate::{Gate, Verdict};
 use super::reorder::PresentationOrder;
@@ -207,6 +207,7 @@ impl FramePipeline {
             mpegts: false,
             sei: None,
             arrival: image.started,
+            apart: Span::ZERO,
         };
         let stamped = self.mapper.map(&timing, sink.host);
         let info = match jpeg::inspect(&image.data) {
@@ -298,5 +299,6 @@ fn timing(unit: &AccessUnit, info: &AccessUnitInfo) -> FrameTiming {
         mpegts: unit.mpegts,
         sei: info.sei_time,
         arrival: unit.started,
+        apart: unit.ended - unit.started,
     }
 }

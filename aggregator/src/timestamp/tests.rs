@@ -39,6 +39,7 @@ fn h264(ms: i64, base: MediaTime) -> FrameTiming {
         mpegts: false,
         sei: None,
         arrival: HostTime::from_nanos((ms + 30) * 1_000_000),
+        apart: Span::ZERO,
     }
 }
 
