@@ -20,6 +20,7 @@ use crate::source::SessionEvent;
 use crate::source::session::Sessions;
 use crate::source::socket::Batch;
 use crate::sync::CameraIndex;
+use crate::timestamp::HostClock;
 
 /// How often the status that consumers see is renewed.
 const STATUS_INTERVAL: Span = Span::from_millis(250);
@@ -56,6 +57,7 @@ pub(crate) async fn run(
     let mut demand = Demand::default();
     let mut status_due = clock::now();
     let (mut full, mut ended) = (false, false);
+    let mut own = None;
     loop {
         if shared.hub.demand() != demand {
             demand = shared.hub.demand();
@@ -79,7 +81,7 @@ pub(crate) async fn run(
                     tracing::debug!(%error, "waiting for datagrams");
                 }
             }
-            (port, event) = sessions.next(), if !(full && engine.waits()) => take(&mut engine, port, event),
+            (port, event) = sessions.next(), if !(full && engine.waits()) => take(&mut engine, port, event, &mut own),
             () = sleep(due - now) => {}
         }
         // Whoever fills the sockets must not keep the sessions out.
@@ -87,13 +89,14 @@ pub(crate) async fn run(
         while !engine.waits()
             && let Some((port, event)) = sessions.ready()
         {
-            take(&mut engine, port, event);
+            take(&mut engine, port, event, &mut own);
         }
         // However long this thread was held up: no timer is served before what arrived before it.
         let now = clock::now();
         let overdue = timers(&engine).is_some_and(|due| due <= now);
-        let behind = sockets
-            .receive(&mut batch, overdue, |port, datagram, host| engine.handle_datagram(port, datagram, host));
+        let behind = sockets.receive(&mut batch, overdue, |port, datagram, host| {
+            engine.handle_datagram(port, datagram, host)
+        });
         let reached = behind.map_or(now, |behind| behind.min(now));
         if overdue && timers(&engine).is_some_and(|due| due <= reached) {
             engine.handle_timeout(reached, &clock::sandwich());
@@ -141,11 +144,13 @@ fn timers(engine: &Engine) -> Option<HostTime> {
     engine.poll_timeout().filter(|_| !engine.waits())
 }
 
-/// A session told something.
-fn take(engine: &mut Engine, port: PortIndex, event: SessionEvent) {
-    let (at, host) = (event.at(), clock::sandwich());
+/// A session told something. The time of sources that wait runs by a clock of its `own`, read once: the same files
+/// give the same packets.
+fn take(engine: &mut Engine, port: PortIndex, event: SessionEvent, own: &mut Option<HostClock>) {
+    let (at, waits) = (event.at(), engine.waits());
+    let host = if waits { *own.get_or_insert_with(clock::sandwich) } else { clock::sandwich() };
     engine.handle_session(port, event, &host);
-    if engine.waits() {
+    if waits {
         engine.handle_timeout(at, &host);
     }
 }

@@ -143,6 +143,12 @@ impl FramePipeline {
         out.extend(self.released.drain(..).map(|(_, frame)| StreamOutput::Frame(frame)));
     }
 
+    /// Hands on what waits for its turn up to and at `presentation`: nothing before that will come.
+    pub(super) fn release(&mut self, presentation: MediaTime, out: &mut Vec<StreamOutput>) {
+        self.order.release_until(presentation, &mut self.released);
+        out.extend(self.released.drain(..).map(|(_, frame)| StreamOutput::Frame(frame)));
+    }
+
     /// Takes the next access unit in decoding order.
     pub(super) fn handle(&mut self, event: UnitEvent, sink: &mut Sink<'_>) {
         let UnitEvent::Unit(unit) = event else {

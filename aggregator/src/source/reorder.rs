@@ -57,6 +57,11 @@ impl<T> PresentationOrder<T> {
         self.held.iter_mut().map(|(_, frame)| frame)
     }
 
+    /// Appends what is presented up to and at `presentation`: nothing before that will come.
+    pub(super) fn release_until(&mut self, presentation: MediaTime, out: &mut Vec<(MediaTime, T)>) {
+        self.release(self.held.partition_point(|(held, _)| *held <= presentation), out);
+    }
+
     /// Appends all that is held: the stream ended or its timestamps start anew.
     pub(super) fn flush(&mut self, out: &mut Vec<(MediaTime, T)>) {
         self.release(self.held.len(), out);

@@ -39,7 +39,16 @@ impl Clip {
     /// When each frame is shown, in us after the first, as ffprobe sees it.
     pub(crate) fn shown(&self) -> Vec<i64> {
         let output = Command::new("ffprobe")
-            .args(["-v", "error", "-select_streams", "v", "-of", "csv=p=0", "-show_entries", "packet=pts_time"])
+            .args([
+                "-v",
+                "error",
+                "-select_streams",
+                "v",
+                "-of",
+                "csv=p=0",
+                "-show_entries",
+                "packet=pts_time",
+            ])
             .arg(&self.path)
             .output()
             .expect("ffprobe runs");

@@ -41,7 +41,7 @@ fn what_cannot_be_played_says_which_file_and_why() {
     says(&path, "neither MP4 nor MPEG-TS");
     let whole = std::fs::read(&Clip::make("clip.mp4", "1", "25", "").path).unwrap();
     std::fs::write(&path, &whole[..whole.len() / 2]).unwrap();
-    says(&path, "no index");
+    says(&path, "cut short");
     let source = "-f lavfi -i testsrc2=size=160x96:rate=25:duration=1";
     let h265 = format!("{source} -c:v libx265 -x265-params log-level=none");
     says(&Clip::of("h265.mp4", &h265).path, "no H.264 track");

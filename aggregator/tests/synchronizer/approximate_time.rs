@@ -163,7 +163,8 @@ fn best_of_what_was_left(sets: &[Set], streams: &Streams, reach: i64) -> Result<
             let spread = |time: i64| high.max(time) - low.min(time);
             let free = streams[camera].iter().map(|frame| frame.time).filter(|time| *time > last[camera]);
             let near = free.filter(|time| (time - anchor).abs() <= reach);
-            if let Some(better) = near.min_by_key(|time| spread(*time)).filter(|t| spread(*t) < spread(used)) {
+            if let Some(better) = near.min_by_key(|time| spread(*time)).filter(|t| spread(*t) < spread(used))
+            {
                 return Err(format!("camera {camera}: {better} is better than {used} in {set:?}"));
             }
         }

@@ -27,7 +27,7 @@ impl Probe {
     /// Reads the first frames of `units`. To read them again, rewind it.
     ///
     /// # Errors
-    /// When the file cannot be read, or there is no key frame to begin with.
+    /// When the file cannot be read, or not as far as to a key frame to begin with.
     pub fn of(units: &mut dyn Units) -> Result<Self, ReadError> {
         let mut sets = ParameterSets::default();
         sets.learn(units.parameter_sets());
@@ -35,7 +35,13 @@ impl Probe {
         let mut reorder = units.reorder();
         let mut capture = None;
         for _ in 0..KEY_WITHIN {
-            let Some(unit) = units.next()? else { break };
+            let unit = match units.next() {
+                Ok(Some(unit)) => unit,
+                // Whoever plays what there is will get there.
+                Err(_) if !times.is_empty() => break,
+                Err(error) => return Err(error),
+                Ok(None) => break,
+            };
             if unit.damaged {
                 continue;
             }

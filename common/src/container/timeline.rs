@@ -76,6 +76,12 @@ impl<D> Timeline<D> {
         Slot { send, capture: decode + shown_after, decode }
     }
 
+    /// From one frame to the next, as last seen.
+    #[must_use]
+    pub const fn step(&self) -> Span {
+        self.step
+    }
+
     /// The file begins again, a frame after its last.
     pub fn next_pass(&mut self) {
         if let Some((_, send)) = self.last.take() {

@@ -1,7 +1,7 @@
 //! Parameter sets before every key frame: receivers that join late need them, and cameras and files
 //! give them once.
 
-use super::{Inspector, NalType, SeiTime, START_CODE, SpsInfo, nal_units};
+use super::{Inspector, NalType, START_CODE, SeiTime, SpsInfo, nal_units};
 
 /// Bytes of parameter sets kept at most; real ones take about a hundred.
 const LIMIT: usize = 64 << 10;

@@ -44,7 +44,8 @@ fn all(files: &[(&PathBuf, &str)]) -> Vec<Packet> {
         builder.camera(&name, &format!("file:{}{options}", path.display())).expect("a source")
     });
     let aggregator = builder.start().expect("it starts");
-    let wanted = Subscription { pixels: Pixels::Decoded, queue: Queue::All { limit: 8 }, ..Default::default() };
+    let wanted =
+        Subscription { pixels: Pixels::Decoded, queue: Queue::All { limit: 8 }, ..Default::default() };
     let mut consumer = aggregator.subscribe(wanted).expect("a decoder");
     let (mut packets, end) = (Vec::new(), now() + PATIENCE);
     loop {
@@ -106,6 +107,10 @@ fn recordings_that_began_one_after_the_other_are_put_together_by_their_times() {
         }
         // What only the first has seen is before, what only the second has is behind.
         let alone = |camera: usize| packets.iter().position(|packet| is_okay(packet, 1 - camera));
-        assert!(alone(0) > Some(5), "{options}: {:?}", packets.iter().map(|p| p.complete).collect::<Vec<_>>());
+        assert!(
+            alone(0) > Some(5),
+            "{options}: {:?}",
+            packets.iter().map(|p| p.complete).collect::<Vec<_>>()
+        );
     }
 }

@@ -43,6 +43,8 @@ pub(in crate::source) enum What {
     Unit(UnitEvent),
     /// An image.
     Image(Image),
+    /// No access unit follows that is presented before this: what waits for its turn until then has it now.
+    Reached(MediaTime),
     /// So many packets never came.
     Lost(u64),
     /// At this time on the clock of the stream, UTC was this.
@@ -134,6 +136,11 @@ impl Sink {
             self.worked(unit.ended);
         }
         self.put(What::Unit(unit)).await;
+    }
+
+    /// No access unit follows that is presented before this.
+    pub(super) async fn reached(&mut self, presentation: MediaTime) {
+        self.put(What::Reached(presentation)).await;
     }
 
     /// So many packets never came.

@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 
 use framelock_common::time::{HostTime, Span};
 
-use super::{SessionError, SessionEvent};
 use super::event::What;
+use super::{SessionError, SessionEvent};
 use crate::source::pipeline::{FramePipeline, Sink, StreamOutput};
 use crate::source::unit::UnitEvent;
 use crate::source::{BROKEN_AFTER, DownReason, PortEvent, StreamStatus};
@@ -88,6 +88,7 @@ impl SessionPort {
                 let mut sink = Sink { host, number: &mut self.number, out: &mut self.outputs };
                 self.pipeline.handle(unit, &mut sink);
             }
+            What::Reached(presentation) => self.pipeline.release(presentation, &mut self.outputs),
             What::Lost(packets) => self.lost += packets,
             What::Report(media, ntp) => {
                 let event = self.pipeline.mapper().handle_sender_report(media, ntp, host.utc_at(at).utc);

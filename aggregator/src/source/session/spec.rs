@@ -101,9 +101,7 @@ impl SessionSpec {
             Kind::Http(http) => Running::Http(Http::new(http.clone())),
             Kind::Zmq(zmq) => Running::Zmq(Zmq::new(zmq.clone())),
             Kind::Tcp(tcp) => Running::Tcp(Tcp::new(tcp.clone())),
-            Kind::File(file) => {
-                Running::File(File::new(file.clone(), program.seat(number, file.is_fast())))
-            }
+            Kind::File(file) => Running::File(File::new(file.clone(), program.seat(number, file.is_fast()))),
         }
     }
 }
@@ -141,7 +139,9 @@ fn read<K: SessionKind>(
 /// Reads a file's path; its options are in the text, and a path may have any character in it.
 fn read_file(parts: &Parts<'_>, apart: &[(&str, &str)]) -> Result<(Kind, Span), SpecError> {
     match apart.first() {
-        Some((key, _)) => Err(parts.unknown_option(key, "none; write them as file:PATH,fast or file:PATH,loop")),
+        Some((key, _)) => {
+            Err(parts.unknown_option(key, "none; write them as file:PATH,fast or file:PATH,loop"))
+        }
         None => Ok((Kind::File(FileSpec::parse(parts)?), TIMEOUT)),
     }
 }

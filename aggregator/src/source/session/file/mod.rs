@@ -1,8 +1,9 @@
 //! `file:`: H.264 out of MP4 and MPEG-TS files, by their timestamps: `file:clip.mp4`, `file:clip.ts,fast`,
 //! `file:clip.mp4,loop`.
 //!
-//! **In real time** a frame is handed on when it is due for decoding, counted from when the file began: nothing adds
-//! up, and what the program was held up by is caught up with, or from a second on moves all files alike.
+//! **In real time** a frame is handed on when it is due for decoding, counted from when the file began, so that with
+//! B-frames or without its turn comes when it is to be shown. Nothing adds up, and what the program was held up
+//! by is caught up with, or from a second on moves all files alike.
 //!
 //! **As fast as possible** (`fast`) the files of an aggregator take turns in the order in which they would have been
 //! due, and the engine is told that time in place of the host's: the packets are the same as in real time.
@@ -98,12 +99,15 @@ impl File {
 
 impl Session for File {
     async fn run(&mut self, sink: &mut Sink) -> Result<Infallible, SessionError> {
-        let _seated = self.seat.take();
+        self.seat.opening();
         // Neither waiting for others nor between two frames does a file hang.
         sink.waiting();
         self.tell_time(sink);
         let opened = reader::open(self.spec.path.clone(), self.spec.looped).await;
-        let mut opened = opened.map_err(|error| self.failed(error))?;
+        let mut opened = opened.map_err(|error| {
+            self.seat.failed();
+            self.failed(error)
+        })?;
         let capture = opened.capture.filter(|_| !self.spec.looped);
         let begin = self.seat.begin(capture, clock::now).await;
         let playback = if self.spec.looped { Playback::Repeated } else { Playback::Recording };
@@ -116,11 +120,17 @@ impl Session for File {
                 Read::Frame(taken) => {
                     let slot = pace.place(&taken, &self.seat, self.spec.looped);
                     let slot = self.wait(&mut pace, slot).await;
+                    pace.note(&slot);
                     self.tell_time(sink);
                     sink.unit(UnitEvent::Unit(unit(taken, slot, clock::now()))).await;
                     sink.waiting();
                 }
             }
+        }
+        for shown in pace.left() {
+            self.wait_until(shown).await;
+            self.tell_time(sink);
+            sink.reached(media(shown)).await;
         }
         Err(SessionError::Ended)
     }
@@ -136,18 +146,23 @@ impl File {
 
     /// Waits until the frame placed last is due; gives its place, which may be a later one by then.
     async fn wait(&self, pace: &mut Pace, slot: Slot<Host>) -> Slot<Host> {
-        if self.spec.fast {
-            self.seat.turn(slot.send).await;
-            return slot;
-        }
-        let late = clock::now() - slot.send;
-        if late > LATE_LIMIT {
+        let late = clock::now() - slot.decode;
+        if late > LATE_LIMIT && !self.spec.fast {
             // The program was stopped, or what takes its packets: files go on from now, without a burst.
             self.seat.postpone(late);
             return pace.follow(slot, &self.seat);
         }
-        tokio::time::sleep((-late).to_duration()).await;
+        self.wait_until(slot.decode).await;
         slot
+    }
+
+    /// Waits until it is so late, or the file's turn.
+    async fn wait_until(&self, due: HostTime) {
+        if self.spec.fast {
+            self.seat.turn(due).await;
+        } else {
+            tokio::time::sleep((due - clock::now()).to_duration()).await;
+        }
     }
 }
 
@@ -155,7 +170,13 @@ impl File {
 #[derive(Debug)]
 struct Pace {
     timeline: Timeline<Host>,
+    /// The instant of capture of the first frame.
     begin: HostTime,
+    begun: bool,
+    /// When frames are shown that were decoded but not shown yet, 17 at most.
+    open: Vec<HostTime>,
+    /// When the last frame so far is shown.
+    latest: Option<HostTime>,
     /// How much of the delay that all files have is in the timeline.
     delay: Span,
 }
@@ -163,19 +184,38 @@ struct Pace {
 impl Pace {
     fn new(opened: &Opened, begin: HostTime) -> Self {
         let timeline = Timeline::new(opened.timescale, opened.reorder);
-        Self { timeline, begin, delay: Span::ZERO }
+        Self { timeline, begin, begun: false, open: Vec::new(), latest: None, delay: Span::ZERO }
     }
 
     /// The place of the next frame: by the timestamps of the file, and where it carries capture times, by these.
     fn place(&mut self, taken: &Taken, seat: &Seat, looped: bool) -> Slot<Host> {
+        let first = !std::mem::replace(&mut self.begun, true);
         let slot = self.timeline.place(taken.pts, taken.dts, self.begin);
         let slot = self.follow(slot, seat);
         let captured = taken.capture.filter(|_| !looped).and_then(|utc| seat.instant(utc));
+        // Files with B-frames and files without begin together.
+        let captured = captured.or(first.then_some(self.begin));
         // A board's media clock and UTC drift apart; files of several boards must not.
         match captured.map(|instant| instant - slot.capture) {
             Some(off) if off.abs() <= LARGEST_CORRECTION => self.timeline.postpone(slot, off),
             _ => slot,
         }
+    }
+
+    /// A frame was handed on in this place.
+    fn note(&mut self, slot: &Slot<Host>) {
+        self.open.retain(|shown| *shown > slot.decode);
+        self.open.truncate(16);
+        self.open.push(slot.capture);
+        self.latest = self.latest.max(Some(slot.capture));
+    }
+
+    /// When what was handed on last is shown, and when that is over: the last frame lasts as long as the one before.
+    fn left(&mut self) -> Vec<HostTime> {
+        let end = self.latest.map(|latest| latest + self.timeline.step());
+        self.open.extend(end);
+        self.open.sort_unstable();
+        std::mem::take(&mut self.open)
     }
 
     /// Moves the frame placed last by what all files were postponed meanwhile.
@@ -186,9 +226,13 @@ impl Pace {
     }
 }
 
+/// An instant as a presentation time: one axis for all passes of a file.
+fn media(instant: HostTime) -> MediaTime {
+    MediaTime::from_ticks(0) + (instant - HostTime::from_nanos(0))
+}
+
 /// A frame of a file as if it had been captured and had arrived at its place.
 fn unit(taken: Taken, slot: Slot<Host>, now: HostTime) -> AccessUnit {
-    let media = |instant: HostTime| MediaTime::from_ticks(0) + (instant - HostTime::from_nanos(0));
     AccessUnit {
         data: taken.data,
         presentation: media(slot.capture),

@@ -91,22 +91,12 @@ impl Program {
     }
 }
 
-/// The place of one file in the program.
+/// The place of one file in the program, until it is dropped.
 #[derive(Debug)]
 pub(in crate::source::session) struct Seat {
     program: Program,
     number: usize,
     in_turn: bool,
-}
-
-/// While it lives the file is in the program.
-#[derive(Debug)]
-pub(super) struct Seated(Arc<watch::Sender<State>>, usize);
-
-impl Drop for Seated {
-    fn drop(&mut self) {
-        self.0.send_modify(|state| _ = state.members.remove(&self.1));
-    }
 }
 
 impl Drop for Seat {
@@ -121,9 +111,15 @@ impl Seat {
     }
 
     /// The file is about to be opened.
-    pub(super) fn take(&self) -> Seated {
+    pub(super) fn opening(&self) {
         self.set(Member::Opening);
-        Seated(self.program.state.clone(), self.number)
+    }
+
+    /// The file cannot be opened. Those that take turns wait until that was told.
+    pub(super) fn failed(&self) {
+        if !self.in_turn {
+            self.set(Member::Playing);
+        }
     }
 
     /// The file was opened and has this first capture: waits until all that are being opened are, and gives when it
@@ -137,7 +133,9 @@ impl Seat {
         let opening = |state: &State| state.members.values().any(|member| *member == Member::Opening);
         let mut changes = state.subscribe();
         // A disk that does not answer must not keep the others.
-        let _either_way = tokio::time::timeout(PATIENCE, changes.wait_for(|state| !opening(state))).await;
+        let all = changes.wait_for(|state| !opening(state));
+        // What it gives would lock the state.
+        let _either_way = tokio::time::timeout(PATIENCE, all).await.is_ok();
         let mut begin = now();
         state.send_modify(|state| begin = state.begin(capture, begin));
         begin
