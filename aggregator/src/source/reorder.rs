@@ -120,6 +120,20 @@ mod tests {
     }
 
     #[test]
+    fn at_the_end_of_a_file_each_has_its_turn_and_no_other() {
+        let mut order = PresentationOrder::default();
+        order.set_depth(4);
+        let mut out = Vec::new();
+        for pts in [3, 1, 2] {
+            order.push(MediaTime::from_ticks(pts), None, pts, &mut out);
+        }
+        for turn in 1..=3 {
+            order.release_until(MediaTime::from_ticks(turn), &mut out);
+            assert_eq!(out.iter().map(|(_, pts)| *pts).collect::<Vec<_>>(), (1..=turn).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
     fn never_holds_more_than_the_standard_allows() {
         let mut order = PresentationOrder::default();
         order.set_depth(1_000);

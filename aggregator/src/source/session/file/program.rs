@@ -184,3 +184,71 @@ impl Seat {
         self.program.state.send_modify(|state| state.delay += by);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: i64) -> HostTime {
+        HostTime::from_nanos(5_000_000_000) + Span::from_millis(ms)
+    }
+
+    fn utc(ms: i64) -> Utc {
+        Utc::from_unix_nanos(1_790_000_000_000_000_000) + Span::from_millis(ms)
+    }
+
+    fn program() -> (watch::Sender<bool>, Program) {
+        let (hold, held) = watch::channel(false);
+        (hold, Program::new(held))
+    }
+
+    #[tokio::test]
+    async fn what_was_captured_in_one_instant_is_played_in_one() {
+        let (_hold, program) = program();
+        let seats: Vec<_> = (0..4).map(|number| program.seat(number, false)).collect();
+        let begin = |number: usize, capture| seats[number].begin(capture, || at(0));
+        // The second began two seconds after the first, the third does not tell, the last is of another year.
+        let year = 365 * 86_400_000;
+        let begun = tokio::join!(
+            begin(0, Some(utc(0))),
+            begin(1, Some(utc(2_000))),
+            begin(2, None),
+            begin(3, Some(utc(year)))
+        );
+        assert_eq!(begun, (at(0), at(2_000), at(0), at(0)));
+        assert_eq!(seats[0].instant(utc(3_000)), Some(at(3_000)));
+        // All are held up alike, and who comes later is where the others are.
+        seats[1].postpone(Span::from_millis(500));
+        assert_eq!(seats[0].instant(utc(3_000)), Some(at(3_500)));
+        let late = program.seat(9, false);
+        assert_eq!(late.begin(Some(utc(9_000)), || at(4_000)).await, at(9_500));
+        assert_eq!(late.begin(Some(utc(1_000)), || at(4_000)).await, at(4_000), "past, so at once");
+        assert_eq!(late.begin(None, || at(4_000)).await, at(4_000));
+    }
+
+    #[tokio::test]
+    async fn files_take_turns_by_time_and_wait_for_those_that_are_read_and_for_nobody_gone() {
+        let (hold, program) = program();
+        let (one, other) = (program.seat(1, true), program.seat(0, true));
+        let begun = tokio::join!(one.begin(None, || at(0)), other.begin(None, || at(0)));
+        assert_eq!(begun, (at(0), at(0)));
+        let order = std::cell::RefCell::new(Vec::new());
+        let play = async |seat: Seat, steps: Vec<i64>| {
+            for step in steps {
+                seat.turn(at(step)).await;
+                order.borrow_mut().push(step);
+                tokio::task::yield_now().await;
+            }
+        };
+        hold.send_replace(true);
+        let release = async {
+            for _ in 0..10 {
+                tokio::task::yield_now().await;
+            }
+            assert!(order.borrow().is_empty(), "held");
+            hold.send_replace(false);
+        };
+        tokio::join!(play(one, vec![0, 7, 8, 30]), play(other, vec![1, 2, 9]), release);
+        assert_eq!(*order.borrow(), [0, 1, 2, 7, 8, 9, 30]);
+    }
+}
