@@ -90,7 +90,8 @@ impl AggregatorBuilder {
     }
 
     /// How many packets [`Aggregator::next`] keeps for a slow caller; the oldest gives way and is counted. So it
-    /// does where they take more than 256 MiB, decoded pictures included.
+    /// does where they take more than 256 MiB, decoded pictures included. Where all sources are files that are
+    /// read as fast as possible, these wait instead, and none gives way.
     #[must_use]
     pub fn queue(mut self, packets: usize) -> Self {
         self.settings.queue = packets;
@@ -159,7 +160,12 @@ impl Aggregator {
         settings.check_values()?;
         let own = Subscription {
             pixels: if settings.decode { Pixels::Decoded } else { Pixels::None },
-            queue: Queue::Newest(settings.queue),
+            // Files that wait lose nothing.
+            queue: if settings.waits() {
+                Queue::All { limit: settings.queue }
+            } else {
+                Queue::Newest(settings.queue)
+            },
             motion_vectors: false,
         };
         // Fail now and not with the first frame.
@@ -328,8 +334,8 @@ pub(crate) struct Shared {
     pub(crate) hub: Arc<Hub>,
     /// The decoders.
     pub(crate) pool: Arc<DecodePool>,
-    /// Whether sources that can wait (files read as fast as possible) are to wait: a consumer that wants every
-    /// packet has as many waiting as it said, or the decoders are behind.
+    /// Whether sources that can wait (files read as fast as possible) are to wait: nobody takes packets yet, a
+    /// consumer that wants every packet has as many waiting as it said, or the decoders are behind.
     pub(crate) hold: watch::Sender<bool>,
     status: Mutex<Status>,
     stopping: Notify,
@@ -362,16 +368,18 @@ impl Shared {
             DecodePool::new(threads, Box::new(BuiltIn), Box::new(on_event))
         });
         let hub = made.unwrap_or_else(|| hub(&Arc::downgrade(&pool)));
-        Self { hub, pool, hold: watch::Sender::new(false), status: Mutex::default(), stopping: Notify::new() }
+        Self { hub, pool, hold: watch::Sender::new(true), status: Mutex::default(), stopping: Notify::new() }
     }
 
-    /// Looks anew whether sources are to wait.
-    pub(crate) fn renew_hold(&self, now: HostTime) {
-        let hold = self.hub.is_full() || self.pool.is_full();
+    /// Looks anew whether sources are to wait. Returns whether even what they have told already is to wait.
+    pub(crate) fn renew_hold(&self, now: HostTime) -> bool {
+        let full = self.hub.is_full() || self.pool.is_full();
+        let hold = full || self.hub.is_idle();
         if *self.hold.borrow() != hold {
             self.hub.set_held(hold, now);
             self.hold.send_replace(hold);
         }
+        full
     }
 
     pub(crate) fn set_status(&self, cameras: Vec<CameraStatus>, strangers: PortCounters) {

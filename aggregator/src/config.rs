@@ -54,12 +54,19 @@ impl CameraConfig {
         Ok(Self { name, source })
     }
 
-    /// Checks that neither its name nor its port is one of `others`'.
+    /// Checks that neither its name nor its port is one of `others`', and that its time goes with theirs.
     pub(crate) fn check_beside<'a>(
         &self,
         others: impl IntoIterator<Item = &'a Self>,
     ) -> Result<(), SettingsError> {
         for other in others {
+            if other.source.waits() != self.source.waits() {
+                let (fast, live) = if self.source.waits() { (self, other) } else { (other, self) };
+                return Err(SettingsError::FastBesideLive {
+                    fast: Box::new(fast.source.clone()),
+                    live: Box::new(live.source.clone()),
+                });
+            }
             if let Some(name) = &self.name
                 && other.name.as_ref() == Some(name)
             {
@@ -157,6 +164,14 @@ pub enum SettingsError {
         protocol: &'static str,
         /// The port.
         port: u16,
+    },
+    /// A file that is read as fast as possible, beside what is not.
+    #[error("{fast} is read as fast as possible and cannot be put together with {live}; leave \",fast\" out")]
+    FastBesideLive {
+        /// The file.
+        fast: Box<SourceSpec>,
+        /// The other source.
+        live: Box<SourceSpec>,
     },
     /// A source that cannot be.
     #[error(transparent)]
@@ -370,6 +385,12 @@ impl Settings {
         let (name, source) =
             text.split_once('=').ok_or_else(|| SettingsError::CameraSyntax(text.to_owned()))?;
         self.add_camera(name, source)
+    }
+
+    /// Whether all sources are files that are read as fast as possible, and wait for whoever takes the packets.
+    #[must_use]
+    pub fn waits(&self) -> bool {
+        !self.cameras.is_empty() && self.cameras.iter().all(|camera| camera.source.waits())
     }
 
     /// Checks what only the whole can tell.

@@ -110,7 +110,13 @@ pub(super) struct PacketsArgs {
     /// Settings as TOML; flags override them
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// A camera: rtp://:PORT or udp://:PORT; the name * makes every RTP sender one
+    /// A camera: rtp://:PORT, udp://:PORT, rtsp(s)://HOST/PATH, http(s)://HOST/PATH, zmq+tcp://HOST:PORT,
+    /// tcp://HOST:PORT or file:PATH[,fast][,loop]; the name * makes every RTP sender one
+    ///
+    /// A file is MP4 or MPEG-TS with H.264. It is played in real time; with ",fast" as fast as its packets are taken,
+    /// and none is left out; with ",loop" again and again. When every camera is a file and all have ended, so
+    /// does the program. A file with capture times in it (SEI) keeps them; without, its frames count as captured
+    /// when they are played.
     #[arg(long, value_name = "NAME=SOURCE")]
     camera: Vec<String>,
     /// End after so many packets

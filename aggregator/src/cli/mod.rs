@@ -42,6 +42,14 @@ pub enum CliError {
     /// The aggregator does not start or go on.
     #[error(transparent)]
     Aggregator(#[from] AggregatorError),
+    /// All sources have come to their end, and this one not to that of its file.
+    #[error("camera {camera}: {reason}")]
+    Camera {
+        /// Its name.
+        camera: String,
+        /// Why.
+        reason: String,
+    },
     /// A CSV replay failed.
     #[error(transparent)]
     Replay(#[from] ReplayError),

@@ -1,4 +1,4 @@
-//! `packets` and `run`: a live aggregator until it is told to end.
+//! `packets` and `run`: a live aggregator until it is told to end, or all files have come to theirs.
 
 use std::io::{self, StdoutLock};
 use std::time::Duration;
@@ -12,8 +12,8 @@ use super::{CliError, Rates};
 use crate::aggregator::{Aggregator, AggregatorError};
 use crate::clock;
 use crate::config::{Output, Settings};
-use crate::deliver::{ConsumerCounters, Packet};
-use crate::source::PortCounters;
+use crate::deliver::{ConsumerCounters, ConsumerError, Packet};
+use crate::source::{DownReason, PortCounters};
 
 /// How often a reader that is gone is noticed while there is nothing to write.
 const PIPE_CHECK: Duration = Duration::from_millis(500);
@@ -89,7 +89,7 @@ async fn follow(
     let end = sleep(options.duration.unwrap_or(Duration::MAX / 4));
     tokio::pin!(end);
     let writer = options.write.then(|| Writer::start(write_line)).transpose().map_err(CliError::System)?;
-    let (mut rates, mut taken, mut interrupted) = (Rates::default(), 0, false);
+    let (mut rates, mut taken, mut interrupted, mut over) = (Rates::default(), 0, false, false);
     while options.count.is_none_or(|count| taken < count) {
         tokio::select! {
             biased;
@@ -97,13 +97,28 @@ async fn follow(
             () = &mut end, if options.duration.is_some() => break,
             _ = checks.tick(), if options.write => if reader_is_gone() { return Ok(()) },
             _ = status.tick(), if options.status_interval.is_some() => log_status(aggregator, &mut rates),
-            more = pass_on(aggregator, writer.as_ref()) => if more? { taken += 1 } else { break },
+            more = pass_on(aggregator, writer.as_ref()) => match more {
+                Ok(true) => taken += 1,
+                Ok(false) => break,
+                Err(AggregatorError::Consumer(ConsumerError::Ended)) => { over = true; break }
+                Err(error) => return Err(error.into()),
+            },
         }
     }
-    match writer {
-        Some(writer) => writer.end(None, &mut interrupt, interrupted).await.map_err(CliError::Output),
-        None => Ok(()),
+    if let Some(writer) = writer {
+        writer.end(None, &mut interrupt, interrupted).await.map_err(CliError::Output)?;
     }
+    if over { ended_well(aggregator) } else { Ok(()) }
+}
+
+/// Every source came to its end: an error where that is not the end of its file.
+fn ended_well(aggregator: &Aggregator) -> Result<(), CliError> {
+    let well = DownReason::Ended.to_string();
+    let failed = aggregator.status().into_iter().find(|camera| camera.reason.as_ref() != Some(&well));
+    failed.map_or(Ok(()), |camera| {
+        let (camera, reason) = (camera.name.to_string(), camera.reason.unwrap_or_default());
+        Err(CliError::Camera { camera, reason })
+    })
 }
 
 /// Writes a packet as delivered now.

@@ -108,6 +108,14 @@ impl Decoders for BuiltIn {
     }
 }
 
+/// Decodes pictures one after the other as the images of a camera; how many of them are whole. For the fuzz
+/// target in `tests/fuzz`: nothing else uses it.
+#[must_use]
+pub fn decode_stills(pictures: &[&[u8]]) -> usize {
+    let Ok(mut decoder) = BuiltIn.open_still() else { return 0 };
+    pictures.iter().filter(|data| decoder.decode(data).is_ok()).count()
+}
+
 /// Which decoder of H.264 this build has: `"libavcodec"`, `"openh264"` or `"none"`.
 #[must_use]
 pub const fn decoder_name() -> &'static str {

@@ -141,6 +141,11 @@ impl Hub {
         self.lock().mailboxes.iter().any(|mailbox| mailbox.lock().outlet.is_full())
     }
 
+    /// Whether there is no consumer.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.lock().mailboxes.is_empty()
+    }
+
     /// Sources are being held back, or no longer.
     pub(crate) fn set_held(&self, held: bool, now: HostTime) {
         let mut state = self.lock();

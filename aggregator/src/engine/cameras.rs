@@ -29,7 +29,11 @@ impl Engine {
     /// # Errors
     /// When its name or its port is another's.
     pub fn add_source(&mut self, camera: &CameraConfig) -> Result<PortIndex, SettingsError> {
-        let others = self.ports.iter().filter(|port| !matches!(port.kind, Kind::Gone));
+        // Time that went with files cannot go with live cameras afterwards, nor the other way round.
+        let others = self.ports.iter();
+        let others = others.filter(|port| {
+            !matches!(port.kind, Kind::Gone) || port.config.source.waits() != camera.source.waits()
+        });
         camera.check_beside(others.map(|port| &port.config))?;
         if let Some(name) = &camera.name
             && self.living().any(|camera| camera.name == *name)

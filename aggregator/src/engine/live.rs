@@ -6,19 +6,21 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use framelock_common::time::Span;
+use framelock_common::time::{HostTime, Span};
 use tokio::sync::mpsc::{Receiver, UnboundedReceiver};
 
 use super::sockets::Sockets;
-use super::{DecodeInput, Engine};
+use super::{DecodeInput, Engine, PortIndex};
 use crate::aggregator::{AggregatorError, Shared};
 use crate::clock;
 use crate::config::CameraConfig;
 use crate::decode::DecoderOptions;
-use crate::deliver::Demand;
+use crate::deliver::{ConsumerError, Demand};
+use crate::source::SessionEvent;
 use crate::source::session::Sessions;
 use crate::source::socket::Batch;
 use crate::sync::CameraIndex;
+use crate::timestamp::HostClock;
 
 /// How often the status that consumers see is renewed.
 const STATUS_INTERVAL: Span = Span::from_millis(250);
@@ -51,16 +53,18 @@ pub(crate) async fn run(
     mut requests: UnboundedReceiver<Request>,
 ) {
     let mut batch = Batch::default();
-    let mut sessions = Sessions::start(engine.sources().enumerate());
+    let mut sessions = Sessions::start(engine.sources().enumerate(), shared.hold.subscribe());
     let mut demand = Demand::default();
     let mut status_due = clock::now();
+    let (mut full, mut ended) = (false, false);
+    let mut own = None;
     loop {
         if shared.hub.demand() != demand {
             demand = shared.hub.demand();
             apply(demand, &mut engine, &shared);
         }
         let now = clock::now();
-        let due = engine.poll_timeout().map_or(status_due, |due| due.min(status_due));
+        let due = timers(&engine).map_or(status_due, |due| due.min(status_due));
         tokio::select! {
             biased;
             () = shared.stopping() => break,
@@ -77,21 +81,29 @@ pub(crate) async fn run(
                     tracing::debug!(%error, "waiting for datagrams");
                 }
             }
-            (port, event) = sessions.next() => engine.handle_session(port, event, &clock::sandwich()),
+            (port, event) = sessions.next(), if !(full && engine.waits()) => take(&mut engine, port, event, &mut own),
             () = sleep(due - now) => {}
         }
         // Whoever fills the sockets must not keep the sessions out.
-        while let Some((port, event)) = sessions.ready() {
-            engine.handle_session(port, event, &clock::sandwich());
+        // Those that wait do so from one frame to the next.
+        while !engine.waits()
+            && let Some((port, event)) = sessions.ready()
+        {
+            take(&mut engine, port, event, &mut own);
         }
         // However long this thread was held up: no timer is served before what arrived before it.
         let now = clock::now();
-        let timers = engine.poll_timeout().is_some_and(|due| due <= now);
-        let behind = sockets
-            .receive(&mut batch, timers, |port, datagram, host| engine.handle_datagram(port, datagram, host));
+        let overdue = timers(&engine).is_some_and(|due| due <= now);
+        let behind = sockets.receive(&mut batch, overdue, |port, datagram, host| {
+            engine.handle_datagram(port, datagram, host)
+        });
         let reached = behind.map_or(now, |behind| behind.min(now));
-        if timers && engine.poll_timeout().is_some_and(|due| due <= reached) {
+        if overdue && timers(&engine).is_some_and(|due| due <= reached) {
             engine.handle_timeout(reached, &clock::sandwich());
+        }
+        let over = !ended && engine.is_over();
+        if over {
+            engine.finish(&clock::sandwich());
         }
         while let Some((port, transmit)) = engine.poll_transmit(now) {
             sockets.send(port, &transmit);
@@ -106,16 +118,41 @@ pub(crate) async fn run(
                 DecodeInput::Forget(camera) => shared.pool.forget(camera),
             }
         }
-        while let Some(packet) = engine.poll_packet() {
+        while let Some(mut packet) = engine.poll_packet() {
+            if engine.waits() {
+                // Whoever waits for its pictures does so by the host's clock.
+                packet.ready = now;
+            }
             shared.hub.push(&packet, now);
         }
-        shared.renew_hold(now);
+        if over {
+            ended = true;
+            shared.set_status(engine.status(now), engine.strangers());
+            shared.hub.end(ConsumerError::Ended);
+        }
+        full = shared.renew_hold(now);
         if now >= status_due {
             status_due = now + STATUS_INTERVAL;
             shared.set_status(engine.status(now), engine.strangers());
         }
     }
     shared.set_status(engine.status(clock::now()), engine.strangers());
+}
+
+/// When the engine is due. Where sources wait, time does, too.
+fn timers(engine: &Engine) -> Option<HostTime> {
+    engine.poll_timeout().filter(|_| !engine.waits())
+}
+
+/// A session told something. The time of sources that wait runs by a clock of its `own`, read once: the same files
+/// give the same packets.
+fn take(engine: &mut Engine, port: PortIndex, event: SessionEvent, own: &mut Option<HostClock>) {
+    let (at, waits) = (event.at(), engine.waits());
+    let host = if waits { *own.get_or_insert_with(clock::sandwich) } else { clock::sandwich() };
+    engine.handle_session(port, event, &host);
+    if waits {
+        engine.handle_timeout(at, &host);
+    }
 }
 
 async fn sleep(span: Span) {

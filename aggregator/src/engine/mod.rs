@@ -135,6 +135,21 @@ impl Engine {
         self.ports.iter().map(|port| port.config.source.clone())
     }
 
+    /// Whether the sources are files that are read as fast as possible: time is then what they say, see
+    /// [`SessionEvent::at`].
+    #[must_use]
+    pub fn waits(&self) -> bool {
+        self.ports.first().is_some_and(|port| port.config.source.waits())
+    }
+
+    /// Whether nothing will come any more: every source is a file that has come to its end.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        let mut living = self.ports.iter().filter(|port| !matches!(port.kind, Kind::Gone)).peekable();
+        let over = |port: &Port| matches!(&port.kind, Kind::Session(session) if session.is_over());
+        living.peek().is_some() && living.all(over)
+    }
+
     /// A datagram arrived on one of the ports.
     pub fn handle_datagram(&mut self, port: PortIndex, datagram: &Datagram<'_>, host: &HostClock) {
         self.now = self.now.max(datagram.arrival);
@@ -179,7 +194,7 @@ impl Engine {
             match &mut self.ports[port].kind {
                 Kind::Rtp(rtp) => rtp.finish(self.now, host),
                 Kind::Ts(ts) => ts.finish(),
-                // What a session gives is not held up by anything missing, and only files end.
+                // What a session gives is not held up by anything missing; a file that ended gave all it had.
                 Kind::Session(_) | Kind::Gone => {}
             }
             self.handle_port_events(port, host);
@@ -366,6 +381,8 @@ impl Engine {
             Some(DownReason::Goodbye) => tracing::info!("the sender said goodbye"),
             Some(DownReason::Silent) => tracing::warn!("nothing arrives any more; still listening"),
             Some(DownReason::Failed(why)) => tracing::warn!("down, trying again: {why}"),
+            Some(DownReason::Ended) => tracing::info!("the file ended"),
+            Some(DownReason::Over(why)) => tracing::warn!("down: {why}"),
             None => tracing::info!("live"),
         }
         known.reason = reason;

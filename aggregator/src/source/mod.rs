@@ -103,6 +103,12 @@ pub enum DownReason {
     /// The session failed, for this reason; it is tried again and again.
     #[error("{0}")]
     Failed(String),
+    /// The file was read to its end.
+    #[error("the file ended")]
+    Ended,
+    /// It failed for this reason, and is not tried again.
+    #[error("{0}")]
+    Over(String),
 }
 
 /// What is known of a camera's stream, for status displays.

@@ -3,7 +3,7 @@
 
 use framelock_common::h264::{AccessUnitInfo, Inspector};
 use framelock_common::jpeg;
-use framelock_common::time::{HostTime, MediaTime, Utc};
+use framelock_common::time::{HostTime, MediaTime, Span, Utc};
 
 use super::gate::{Gate, Verdict};
 use super::reorder::PresentationOrder;
@@ -143,6 +143,12 @@ impl FramePipeline {
         out.extend(self.released.drain(..).map(|(_, frame)| StreamOutput::Frame(frame)));
     }
 
+    /// Hands on what waits for its turn up to and at `presentation`: nothing before that will come.
+    pub(super) fn release(&mut self, presentation: MediaTime, out: &mut Vec<StreamOutput>) {
+        self.order.release_until(presentation, &mut self.released);
+        out.extend(self.released.drain(..).map(|(_, frame)| StreamOutput::Frame(frame)));
+    }
+
     /// Takes the next access unit in decoding order.
     pub(super) fn handle(&mut self, event: UnitEvent, sink: &mut Sink<'_>) {
         let UnitEvent::Unit(unit) = event else {
@@ -207,6 +213,7 @@ impl FramePipeline {
             mpegts: false,
             sei: None,
             arrival: image.started,
+            apart: Span::ZERO,
         };
         let stamped = self.mapper.map(&timing, sink.host);
         let info = match jpeg::inspect(&image.data) {
@@ -298,5 +305,6 @@ fn timing(unit: &AccessUnit, info: &AccessUnitInfo) -> FrameTiming {
         mpegts: unit.mpegts,
         sei: info.sei_time,
         arrival: unit.started,
+        apart: unit.ended - unit.started,
     }
 }

@@ -57,6 +57,11 @@ impl<T> PresentationOrder<T> {
         self.held.iter_mut().map(|(_, frame)| frame)
     }
 
+    /// Appends what is presented up to and at `presentation`: nothing before that will come.
+    pub(super) fn release_until(&mut self, presentation: MediaTime, out: &mut Vec<(MediaTime, T)>) {
+        self.release(self.held.partition_point(|(held, _)| *held <= presentation), out);
+    }
+
     /// Appends all that is held: the stream ended or its timestamps start anew.
     pub(super) fn flush(&mut self, out: &mut Vec<(MediaTime, T)>) {
         self.release(self.held.len(), out);
@@ -112,6 +117,20 @@ mod tests {
         assert_eq!(out[2], [1], "late once");
         let rest: Vec<i64> = out[3..].concat();
         assert_eq!(rest, [3, 4, 5], "and in order from there on");
+    }
+
+    #[test]
+    fn at_the_end_of_a_file_each_has_its_turn_and_no_other() {
+        let mut order = PresentationOrder::default();
+        order.set_depth(4);
+        let mut out = Vec::new();
+        for pts in [3, 1, 2] {
+            order.push(MediaTime::from_ticks(pts), None, pts, &mut out);
+        }
+        for turn in 1..=3 {
+            order.release_until(MediaTime::from_ticks(turn), &mut out);
+            assert_eq!(out.iter().map(|(_, pts)| *pts).collect::<Vec<_>>(), (1..=turn).collect::<Vec<_>>());
+        }
     }
 
     #[test]

@@ -57,8 +57,20 @@ pub struct FrameTiming {
     pub mpegts: bool,
     /// The capture time in the access unit's SEI, if any.
     pub sei: Option<SeiTime>,
-    /// When the packet in which the access unit starts arrived.
+    /// When the packet in which the access unit starts arrived. In a file, where it would have if the file were
+    /// live.
     pub arrival: HostTime,
+    /// How much later it was all here; before that if negative, as a file may be that is read fast.
+    pub apart: Span,
+}
+
+/// How a file is played.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Playback {
+    /// Once: capture times in it are those of the recording, however long ago that was.
+    Recording,
+    /// Again and again: no capture time in it is true for what is played.
+    Repeated,
 }
 
 /// A frame's capture time and where it is from.
@@ -111,6 +123,8 @@ pub struct Mapper {
     arrivals: ArrivalEstimator,
     info: Option<ClockInfo>,
     life: Life,
+    /// The stream is a file.
+    playback: Option<Playback>,
     /// Something was learnt that frames stamped before may gain from.
     news: bool,
     /// The last report was further from the host's clock than can be.
@@ -128,6 +142,11 @@ impl Mapper {
     /// The stream started anew (another SSRC, a sequence restart): nothing said before holds.
     pub fn reset(&mut self) {
         *self = Self::default();
+    }
+
+    /// The stream is a file that begins now.
+    pub fn play(&mut self, playback: Playback) {
+        self.playback = Some(playback);
     }
 
     /// Whether something was learnt since the last call that frames stamped before may gain from.
@@ -214,7 +233,9 @@ impl Mapper {
         self.told(frame, arrived.utc).unwrap_or_else(|| {
             let estimate = host.utc_at(earliest);
             let jitter = frame.arrival - earliest;
-            let uncertainty = ARRIVAL_BOUND + jitter + estimate.uncertainty;
+            // What a file's place is off from when it was read is no secret.
+            let apart = if self.playback.is_some() { frame.apart.abs() } else { Span::ZERO };
+            let uncertainty = ARRIVAL_BOUND + jitter + apart + estimate.uncertainty;
             Timestamped { time: UtcEstimate { utc: estimate.utc, uncertainty }, source: TimeSource::Arrival }
         })
     }
@@ -287,21 +308,27 @@ impl Mapper {
 
     /// The SEI's time of this frame, or where only some frames carry one, what the last ones say.
     fn sei_time(&self, frame: &FrameTiming, arrived: Utc) -> Option<UtcEstimate> {
-        if self.unsynchronized() {
+        if self.unsynchronized() || self.playback == Some(Playback::Repeated) {
             return None;
         }
         let Some(sei) = &frame.sei else {
             let (utc, bound) = self.sei.utc_at(frame.media)?;
-            return Some(UtcEstimate { utc, uncertainty: foreign(utc, arrived)? + bound });
+            return Some(UtcEstimate { utc, uncertainty: self.worth(None, utc, arrived)? + bound });
         };
         if sei.state == ClockState::Unsynchronized {
             return None;
         }
-        let uncertainty = match sei.uncertainty {
-            Some(uncertainty) => believed(uncertainty, sei.utc, arrived)?,
-            None => foreign(sei.utc, arrived)?,
-        };
-        Some(UtcEstimate { utc: sei.utc, uncertainty })
+        Some(UtcEstimate { utc: sei.utc, uncertainty: self.worth(sei.uncertainty, sei.utc, arrived)? })
+    }
+
+    /// What a capture time is worth that was told with this bound or none; `None` if it cannot be UTC at all.
+    fn worth(&self, bound: Option<Span>, claimed: Utc, arrived: Utc) -> Option<Span> {
+        match (self.playback, bound) {
+            // When a recording is played says nothing of when it was made.
+            (Some(_), bound) => Some(bound.unwrap_or(FOREIGN_BOUND)),
+            (None, Some(bound)) => believed(bound, claimed, arrived),
+            (None, None) => foreign(claimed, arrived),
+        }
     }
 
     /// Keeps what this frame's SEI says for the frames without one.

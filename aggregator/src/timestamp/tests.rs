@@ -39,6 +39,7 @@ fn h264(ms: i64, base: MediaTime) -> FrameTiming {
         mpegts: false,
         sei: None,
         arrival: HostTime::from_nanos((ms + 30) * 1_000_000),
+        apart: Span::ZERO,
     }
 }
 
@@ -343,5 +344,44 @@ fn a_time_that_the_arrival_contradicts_is_known_as_such() {
     for ms in [-3_600_000, -11_000, 1_100, 60_000] {
         assert_eq!(of(ms, TimeSource::Sei), TimeBasis::Contradicted, "{ms}");
         assert_eq!(of(ms, TimeSource::Arrival), TimeBasis::Arrival, "{ms}");
+    }
+}
+
+#[test]
+fn a_recording_has_its_own_times_however_long_ago_and_one_that_is_repeated_has_none() {
+    let sei = |uncertainty, state| Some(SeiTime { utc: utc(-86_400_000), uncertainty, state });
+    let frame = |ms, sei| FrameTiming { rtp: None, sei, ..h264(ms, MediaTime::default()) };
+    let bound = Span::from_micros(700);
+    let told = sei(Some(bound), ClockState::Synchronized);
+    // Live, a day is no delay but a wrong clock.
+    assert_eq!(Mapper::new().map(&frame(0, told), &HOST).source, TimeSource::Arrival);
+    let playing = |playback| {
+        let mut mapper = Mapper::new();
+        mapper.play(playback);
+        mapper
+    };
+    let mut recording = playing(Playback::Recording);
+    let stamped = recording.map(&frame(0, told), &HOST);
+    assert_eq!((stamped.source, stamped.time.utc), (TimeSource::Sei, utc(-86_400_000)));
+    assert_eq!(stamped.time.uncertainty, bound);
+    // A frame without goes by those with.
+    let next = recording.map(&frame(40, None), &HOST);
+    assert_eq!((next.source, next.time.utc), (TimeSource::Sei, utc(-86_400_000 + 40)));
+    let foreign = playing(Playback::Recording).map(&frame(0, sei(None, ClockState::Synchronized)), &HOST);
+    assert_eq!((foreign.source, foreign.time.uncertainty), (TimeSource::Sei, FOREIGN_BOUND));
+    let guess =
+        playing(Playback::Recording).map(&frame(0, sei(Some(bound), ClockState::Unsynchronized)), &HOST);
+    assert_eq!(guess.source, TimeSource::Arrival);
+    assert_eq!(playing(Playback::Repeated).map(&frame(0, told), &HOST).source, TimeSource::Arrival);
+}
+
+#[test]
+fn a_file_read_early_or_late_has_a_bound_that_says_so() {
+    let mut mapper = Mapper::new();
+    mapper.play(Playback::Recording);
+    for apart in [Span::ZERO, Span::from_secs(-600), Span::from_secs(5)] {
+        let frame = FrameTiming { rtp: None, apart, ..h264(0, MediaTime::default()) };
+        assert_eq!(mapper.map(&frame, &HOST).time.uncertainty, ARRIVAL_BOUND + apart.abs());
+        assert_eq!(Mapper::new().map(&frame, &HOST).time.uncertainty, ARRIVAL_BOUND, "live");
     }
 }

@@ -1,14 +1,21 @@
 //! H.264 out of files: MP4 and MPEG-TS, one frame after the other. What a file is, its first bytes tell.
 //!
-//! Works on anything that can be read and sought in; opening files, and when a frame is due, is the caller's
-//! business.
+//! Works on anything that can be read and sought in. Handing a frame out when it is due is the caller's business.
 
 mod mp4;
+mod probe;
+mod timeline;
 mod ts;
 
+use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 
 use thiserror::Error;
+
+pub use probe::Probe;
+pub use timeline::{Slot, Timeline};
 
 /// What is read from: a file, or bytes in memory.
 pub trait Input: Read + Seek + Send {}
@@ -73,6 +80,20 @@ pub trait Units: Send {
 
     /// The most by which showing follows decoding, as far as the file's tables tell, in ticks.
     fn reorder(&self) -> i64;
+}
+
+/// The frames of the file at `path`, from its start.
+///
+/// # Errors
+/// When it cannot be read, is no ordinary file, or as of [`open`].
+pub fn open_file(path: &Path) -> Result<Box<dyn Units>, ReadError> {
+    // Opening a pipe would wait for whoever writes into it.
+    let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let file = File::options().read(true).custom_flags(nonblocking).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(ReadError::format(0, "it is no ordinary file"));
+    }
+    open(file)
 }
 
 /// The frames of `input`, from its start.

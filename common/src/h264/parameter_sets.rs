@@ -1,7 +1,7 @@
 //! Parameter sets before every key frame: receivers that join late need them, and cameras and files
 //! give them once.
 
-use super::{Inspector, NalType, START_CODE, SpsInfo, nal_units};
+use super::{Inspector, NalType, START_CODE, SeiTime, SpsInfo, nal_units};
 
 /// Bytes of parameter sets kept at most; real ones take about a hundred.
 const LIMIT: usize = 64 << 10;
@@ -22,6 +22,8 @@ pub struct Complete {
     pub data: Vec<u8>,
     /// Whether it is an IDR frame.
     pub key: bool,
+    /// The capture time in its SEI.
+    pub sei_time: Option<SeiTime>,
 }
 
 impl ParameterSets {
@@ -53,7 +55,7 @@ impl ParameterSets {
             self.sps = self.inspector.inspect(&access_unit).sps;
         }
         self.sps = info.sps.or(self.sps);
-        Some(Complete { data: access_unit, key: info.key })
+        Some(Complete { data: access_unit, key: info.key, sei_time: info.sei_time })
     }
 
     /// What the stream's pictures are, once a key frame was seen.

@@ -3,6 +3,7 @@
 
 mod faults;
 mod mixed;
+mod recordings;
 mod rtsp;
 
 use std::time::{Duration, Instant};

@@ -56,6 +56,17 @@ pub enum SessionError {
     /// The server answers, but not with what was asked for.
     #[error("the server answers {}", status(*.0))]
     Status(u16),
+    /// A file was read to its end.
+    #[error("the file ended")]
+    Ended,
+    /// A file cannot be read.
+    #[error("{path}: {what}")]
+    File {
+        /// Which.
+        path: String,
+        /// Why.
+        what: String,
+    },
     /// There is no video in what the server has.
     #[error("a stream without video")]
     NoVideo,
@@ -89,12 +100,13 @@ pub(super) fn printable(text: &str) -> String {
 }
 
 /// The kinds of error that people meet, in their words, without what only this machine's library says.
-fn describe(error: &io::Error) -> String {
+pub(super) fn describe(error: &io::Error) -> String {
     let known = match error.kind() {
         io::ErrorKind::ConnectionRefused => "connection refused; is the server running?",
         io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => "closed without a goodbye",
         io::ErrorKind::TimedOut => "no answer",
         io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => "no way to get there",
+        io::ErrorKind::NotFound => "there is no such file",
         io::ErrorKind::AddrInUse => "in use by another program",
         io::ErrorKind::PermissionDenied => "not allowed",
         io::ErrorKind::UnexpectedEof => "ended in the middle",

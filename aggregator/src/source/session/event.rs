@@ -11,6 +11,7 @@ use tokio::sync::mpsc::Sender;
 use super::SessionError;
 use crate::clock;
 use crate::source::unit::UnitEvent;
+use crate::timestamp::Playback;
 
 /// An image as it came.
 #[derive(Debug)]
@@ -36,18 +37,22 @@ pub struct SessionEvent {
 pub(in crate::source) enum What {
     /// Connected, to this address where there is one. What came before has nothing to do with what follows.
     Connected(Option<SocketAddr>),
+    /// A file was opened, and how it is played. What came before has nothing to do with what follows.
+    Opened(Playback),
     /// An access unit of H.264, or a hole between two.
     Unit(UnitEvent),
     /// An image.
     Image(Image),
+    /// No access unit follows that is presented before this: what waits for its turn until then has it now.
+    Reached(MediaTime),
     /// So many packets never came.
     Lost(u64),
     /// At this time on the clock of the stream, UTC was this.
     Report(MediaTime, NtpTimestamp),
     /// What the sender says of its clock.
     ClockInfo(ClockInfo),
-    /// It failed; it will be tried again, unless the error is the end of it.
-    Failed(SessionError),
+    /// It failed, and whether that is the end of it; otherwise it will be tried again.
+    Failed { error: SessionError, over: bool },
 }
 
 impl SessionEvent {
@@ -64,6 +69,8 @@ pub struct Sink {
     port: usize,
     events: Sender<(usize, SessionEvent)>,
     progress: Arc<Progress>,
+    /// The time, where that is not the host's.
+    time: Option<HostTime>,
 }
 
 /// What the one who watches a session knows of it.
@@ -93,12 +100,22 @@ impl Progress {
 
 impl Sink {
     pub(super) fn new(port: usize, events: Sender<(usize, SessionEvent)>, progress: Arc<Progress>) -> Self {
-        Self { port, events, progress }
+        Self { port, events, progress, time: None }
     }
 
     /// It now waits for somebody to connect, for as long as that takes.
     pub(super) fn waiting(&self) {
         self.progress.last.store(i64::MAX, Ordering::Relaxed);
+    }
+
+    /// What is told from now on happens at `time`, and not when the host's clock says.
+    pub(super) fn set_time(&mut self, time: Option<HostTime>) {
+        self.time = time;
+    }
+
+    /// It is a file that was opened, and is played so.
+    pub(super) async fn opened(&mut self, playback: Playback) {
+        self.put(What::Opened(playback)).await;
     }
 
     /// It is connected.
@@ -121,6 +138,11 @@ impl Sink {
         self.put(What::Unit(unit)).await;
     }
 
+    /// No access unit follows that is presented before this.
+    pub(super) async fn reached(&mut self, presentation: MediaTime) {
+        self.put(What::Reached(presentation)).await;
+    }
+
     /// So many packets never came.
     pub(super) async fn lost(&mut self, packets: u64) {
         self.put(What::Lost(packets)).await;
@@ -136,9 +158,9 @@ impl Sink {
         self.put(What::ClockInfo(info)).await;
     }
 
-    /// It failed.
-    pub(super) async fn failed(&mut self, error: SessionError) {
-        self.put(What::Failed(error)).await;
+    /// It failed; whether that is the end of it.
+    pub(super) async fn failed(&mut self, error: SessionError, over: bool) {
+        self.put(What::Failed { error, over }).await;
     }
 
     fn worked(&self, now: HostTime) {
@@ -151,7 +173,8 @@ impl Sink {
     }
 
     async fn put(&mut self, what: What) {
+        let at = self.time.unwrap_or_else(clock::now);
         // The receive loop is gone only when everything ends.
-        let _ended = self.events.send((self.port, SessionEvent { at: clock::now(), what })).await;
+        let _ended = self.events.send((self.port, SessionEvent { at, what })).await;
     }
 }

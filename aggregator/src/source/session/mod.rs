@@ -12,6 +12,7 @@
 //! | `http` | JPEG over HTTP: streams, and single images asked for again and again |
 //! | `zmq` | JPEG from ZeroMQ publishers |
 //! | `tcp` | images with their length before them, over TCP |
+//! | `file` | MP4 and MPEG-TS files with H.264, in real time or as fast as possible |
 //!
 //! A session is an asynchronous task beside the receive loop; what it has goes through one short queue, so
 //! that a sender that is too fast has to wait, and nothing piles up here. To add a kind of source, implement
@@ -20,6 +21,7 @@
 mod backoff;
 mod error;
 mod event;
+mod file;
 pub mod fuzz;
 mod http;
 mod net;
@@ -47,7 +49,7 @@ const MAX_IMAGE: usize = 16 << 20;
 
 /// One kind of session source.
 trait Session: Send {
-    /// Connects and hands everything that comes to `sink`, until it fails; it may be called again then. It may
+    /// Connects and hands everything that comes to `sink`, until it fails or ends; it may be called again then. It may
     /// be dropped at any time. Whether it hangs is not its business: whoever runs it watches what comes out.
     fn run(&mut self, sink: &mut Sink) -> impl Future<Output = Result<Infallible, SessionError>> + Send;
 }

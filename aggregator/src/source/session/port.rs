@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 
 use framelock_common::time::{HostTime, Span};
 
-use super::SessionEvent;
 use super::event::What;
+use super::{SessionError, SessionEvent};
 use crate::source::pipeline::{FramePipeline, Sink, StreamOutput};
 use crate::source::unit::UnitEvent;
 use crate::source::{BROKEN_AFTER, DownReason, PortEvent, StreamStatus};
@@ -24,6 +24,8 @@ pub struct SessionPort {
     pipeline: FramePipeline,
     number: u64,
     up: bool,
+    /// Nothing will come any more.
+    over: bool,
     address: Option<SocketAddr>,
     since: Option<HostTime>,
     /// When the last picture came, and how long after the one before.
@@ -60,11 +62,12 @@ impl SessionPort {
     pub fn handle(&mut self, event: SessionEvent, host: &HostClock) {
         let SessionEvent { at, what } = event;
         match what {
+            What::Opened(playback) => {
+                self.begin(None, at);
+                self.pipeline.mapper().play(playback);
+            }
             What::Connected(address) => {
-                self.pipeline.restart(&mut self.outputs);
-                self.emit();
-                self.connects += 1;
-                (self.address, self.since, self.last) = (address, Some(at), None);
+                self.begin(address, at);
                 if let Some(address) = address {
                     self.events.push_back(PortEvent::Taken(0, address));
                 }
@@ -85,6 +88,7 @@ impl SessionPort {
                 let mut sink = Sink { host, number: &mut self.number, out: &mut self.outputs };
                 self.pipeline.handle(unit, &mut sink);
             }
+            What::Reached(presentation) => self.pipeline.release(presentation, &mut self.outputs),
             What::Lost(packets) => self.lost += packets,
             What::Report(media, ntp) => {
                 let event = self.pipeline.mapper().handle_sender_report(media, ntp, host.utc_at(at).utc);
@@ -94,15 +98,26 @@ impl SessionPort {
                 let event = self.pipeline.mapper().handle_clock_info(info);
                 self.note(event, at);
             }
-            What::Failed(error) => {
-                self.failures += 1;
+            What::Failed { error, over } => {
                 self.pipeline.restart(&mut self.outputs);
                 self.emit();
-                self.up = false;
-                self.events.push_back(PortEvent::Down(0, DownReason::Failed(error.to_string())));
+                (self.up, self.over) = (false, over);
+                let reason = match error {
+                    SessionError::Ended => DownReason::Ended,
+                    error if over => DownReason::Over(error.to_string()),
+                    error => DownReason::Failed(error.to_string()),
+                };
+                self.failures += u64::from(reason != DownReason::Ended);
+                self.events.push_back(PortEvent::Down(0, reason));
             }
         }
         self.emit();
+    }
+
+    /// Whether nothing will come any more.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.over
     }
 
     /// Time passed.
@@ -132,6 +147,14 @@ impl SessionPort {
             self.said = Some(now);
             event.log(&self.address.map(|address| address.to_string()).unwrap_or_default());
         }
+    }
+
+    /// It is connected to `address` or was opened: what came before has nothing to do with what follows.
+    fn begin(&mut self, address: Option<SocketAddr>, at: HostTime) {
+        self.pipeline.restart(&mut self.outputs);
+        self.emit();
+        self.connects += 1;
+        (self.address, self.since, self.last) = (address, Some(at), None);
     }
 
     fn heard(&mut self, at: HostTime) {

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use framelock_common::config::parse_duration;
 use framelock_common::time::Span;
 
+use super::file::{File, FileSpec, Program};
 use super::http::{Http, HttpSpec};
 use super::rtsp::{Rtsp, RtspSpec};
 use super::tcp::{Tcp, TcpSpec};
@@ -33,6 +34,7 @@ enum Kind {
     Http(HttpSpec),
     Zmq(ZmqSpec),
     Tcp(TcpSpec),
+    File(FileSpec),
 }
 
 /// A kind of session source, as written.
@@ -51,8 +53,8 @@ pub(super) trait SessionKind: Sized {
 
 impl SessionSpec {
     /// The kinds there are, for messages.
-    pub const KNOWN: &str =
-        "rtsp://HOST/PATH, rtsps://, http://HOST/PATH, https://, zmq+tcp://HOST:PORT, tcp://HOST:PORT";
+    pub const KNOWN: &str = "rtsp://HOST/PATH, rtsps://, http://HOST/PATH, https://, zmq+tcp://HOST:PORT, \
+                             tcp://HOST:PORT, file:PATH";
 
     /// Reads `text` and `options`; `None` if its scheme is that of no session.
     pub(in crate::source) fn parse(text: &str, options: &[(&str, &str)]) -> Option<Result<Self, SpecError>> {
@@ -62,6 +64,7 @@ impl SessionSpec {
             "http" | "https" => read(&parts, options, Kind::Http),
             "zmq+tcp" => read(&parts, options, Kind::Zmq),
             "tcp" => read(&parts, options, Kind::Tcp),
+            "file" => read_file(&parts, options),
             _ => return None,
         };
         Some(read.map(|(kind, timeout)| Self { kind: Box::new(kind), timeout, shown: parts.shown() }))
@@ -72,8 +75,18 @@ impl SessionSpec {
         match &*self.kind {
             Kind::Zmq(zmq) => zmq.listens(),
             Kind::Tcp(tcp) => tcp.listens(),
-            Kind::Rtsp(_) | Kind::Http(_) => None,
+            Kind::Rtsp(_) | Kind::Http(_) | Kind::File(_) => None,
         }
+    }
+
+    /// Whether it is a file that is read as fast as possible: it waits for consumers, and its time is its own.
+    pub(in crate::source) fn waits(&self) -> bool {
+        matches!(&*self.kind, Kind::File(file) if file.is_fast())
+    }
+
+    /// Whether a session that ended so is not to be tried again.
+    pub(super) fn is_over(&self, error: &SessionError) -> bool {
+        matches!(error, SessionError::Ended) || self.waits()
     }
 
     /// How long it may give no picture.
@@ -81,13 +94,14 @@ impl SessionSpec {
         self.timeout
     }
 
-    /// What runs it.
-    pub(super) fn open(&self) -> Running {
+    /// What runs it as the source with this number; `program` is for files.
+    pub(super) fn open(&self, number: usize, program: &Program) -> Running {
         match &*self.kind {
             Kind::Rtsp(rtsp) => Running::Rtsp(Rtsp::new(rtsp.clone())),
             Kind::Http(http) => Running::Http(Http::new(http.clone())),
             Kind::Zmq(zmq) => Running::Zmq(Zmq::new(zmq.clone())),
             Kind::Tcp(tcp) => Running::Tcp(Tcp::new(tcp.clone())),
+            Kind::File(file) => Running::File(File::new(file.clone(), program.seat(number, file.is_fast()))),
         }
     }
 }
@@ -122,6 +136,16 @@ fn read<K: SessionKind>(
     Ok((kind(spec), timeout))
 }
 
+/// Reads a file's path; its options are in the text, and a path may have any character in it.
+fn read_file(parts: &Parts<'_>, apart: &[(&str, &str)]) -> Result<(Kind, Span), SpecError> {
+    match apart.first() {
+        Some((key, _)) => {
+            Err(parts.unknown_option(key, "none; write them as file:PATH,fast or file:PATH,loop"))
+        }
+        None => Ok((Kind::File(FileSpec::parse(parts)?), TIMEOUT)),
+    }
+}
+
 fn read_timeout(value: &str) -> Result<Span, &'static str> {
     let possible = Span::from_secs(1)..=Span::from_secs(600);
     let read = parse_duration(value).ok().filter(|timeout| possible.contains(timeout));
@@ -135,6 +159,7 @@ pub(super) enum Running {
     Http(Http),
     Zmq(Zmq),
     Tcp(Tcp),
+    File(File),
 }
 
 impl Session for Running {
@@ -144,6 +169,7 @@ impl Session for Running {
             Self::Http(session) => session.run(sink).await,
             Self::Zmq(session) => session.run(sink).await,
             Self::Tcp(session) => session.run(sink).await,
+            Self::File(session) => session.run(sink).await,
         }
     }
 }

@@ -4,10 +4,12 @@ use std::collections::HashMap;
 
 use framelock_common::time::{HostTime, Span};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::backoff::Backoff;
 use super::event::Progress;
+use super::file::Program;
 use super::spec::Running;
 use super::{Session, SessionError, SessionEvent, SessionSpec, Sink};
 use crate::clock;
@@ -23,14 +25,20 @@ pub(crate) struct Sessions {
     /// The task of each port.
     handles: HashMap<usize, AbortHandle>,
     sender: Sender<(usize, SessionEvent)>,
+    program: Program,
     events: Receiver<(usize, SessionEvent)>,
 }
 
 impl Sessions {
-    /// Starts a session for every source that is one. Must be called inside a tokio runtime.
-    pub(crate) fn start(sources: impl Iterator<Item = (usize, SourceSpec)>) -> Self {
+    /// Starts a session for every source that is one; those that can wait do while `hold` says so. Must be called
+    /// inside a tokio runtime.
+    pub(crate) fn start(
+        sources: impl Iterator<Item = (usize, SourceSpec)>,
+        hold: watch::Receiver<bool>,
+    ) -> Self {
         let (sender, events) = channel(QUEUE);
-        let mut sessions = Self { tasks: JoinSet::new(), handles: HashMap::new(), sender, events };
+        let (tasks, handles, program) = (JoinSet::new(), HashMap::new(), Program::new(hold));
+        let mut sessions = Self { tasks, handles, sender, program, events };
         sources.for_each(|(port, source)| sessions.add(port, source));
         sessions
     }
@@ -39,9 +47,11 @@ impl Sessions {
     pub(crate) fn add(&mut self, port: usize, source: SourceSpec) {
         let SourceSpec::Session(spec) = source else { return };
         let sender = self.sender.clone();
+        // Not in the task: files that begin together have to know of each other.
+        let session = spec.open(port, &self.program);
         let handle = self.tasks.spawn(async move {
             let sink = |progress| Sink::new(port, sender.clone(), progress);
-            supervise(&spec, sink).await;
+            supervise(&spec, session, sink).await;
         });
         self.handles.insert(port, handle);
     }
@@ -70,8 +80,11 @@ impl Sessions {
     }
 }
 
-async fn supervise(spec: &SessionSpec, sink: impl Fn(std::sync::Arc<Progress>) -> Sink) {
-    let mut session = spec.open();
+async fn supervise(
+    spec: &SessionSpec,
+    mut session: Running,
+    sink: impl Fn(std::sync::Arc<Progress>) -> Sink,
+) {
     let mut backoff = Backoff::default();
     loop {
         let progress = Progress::new(clock::now());
@@ -80,7 +93,11 @@ async fn supervise(spec: &SessionSpec, sink: impl Fn(std::sync::Arc<Progress>) -
         if progress.worked() {
             backoff.reset();
         }
-        sink.failed(error).await;
+        let over = spec.is_over(&error);
+        sink.failed(error, over).await;
+        if over {
+            return;
+        }
         sleep(backoff.next(clock::random())).await;
     }
 }

@@ -121,6 +121,17 @@ impl Session for Tcp {
     }
 }
 
+/// Takes `stream` for what a sender of images with lengths of the `length`th kind sends; how many images it had. For
+/// the fuzzer.
+pub(super) async fn hear(length: usize, mut stream: &[u8]) -> usize {
+    let (_, length) = Length::KNOWN[length % Length::KNOWN.len()];
+    let mut images = 0;
+    while read_image(&mut stream, length).await.is_ok() {
+        images += 1;
+    }
+    images
+}
+
 /// Reads one image. Memory is taken as the bytes arrive, not as they are announced.
 async fn read_image(stream: &mut (impl AsyncRead + Unpin), length: Length) -> Result<Image, SessionError> {
     let announced = length.read(stream).await.map_err(|error| match error.kind() {

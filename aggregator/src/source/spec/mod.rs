@@ -1,5 +1,5 @@
 //! Where a camera's stream comes from, as written on the command line and in the configuration:
-//! `rtp://:5000`, `udp://:6000`, `rtsp://camera/stream`, `tcp://192.168.1.5:9000?length=u32le`.
+//! `rtp://:5000`, `udp://:6000`, `rtsp://camera/stream`, `tcp://192.168.1.5:9000?length=u32le`, `file:clip.mp4`.
 //!
 //! What a kind of session takes beside its address is its own module's business.
 
@@ -94,6 +94,13 @@ impl SourceSpec {
             Self::Port(port) => Some(*port),
             Self::Session(_) => None,
         }
+    }
+
+    /// Whether it is a file that is read as fast as possible: it waits for consumers, and its time is its own, so
+    /// that nothing live can be beside it.
+    #[must_use]
+    pub fn waits(&self) -> bool {
+        matches!(self, Self::Session(session) if session.waits())
     }
 
     /// The protocol (`"UDP"` or `"TCP"`) and address on which this source listens, if it does.

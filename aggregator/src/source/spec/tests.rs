@@ -11,6 +11,7 @@ fn reads_and_writes_sources() {
         ("tcp://:9000", "tcp://:9000"),
         ("tcp://camera.lan:9000?length=u64le", "tcp://camera.lan:9000?…"),
         ("tcp://[::1]:9000", "tcp://[::1]:9000"),
+        ("file:clips/a, b.mp4,loop", "file:clips/a, b.mp4,loop"),
     ] {
         assert_eq!(text.parse::<SourceSpec>().unwrap().to_string(), shown);
     }
@@ -26,6 +27,27 @@ fn refuses_what_it_cannot_receive() {
         assert!(text.parse::<SourceSpec>().is_err(), "{text}");
     }
     assert!(matches!("rtp://no such host:5000".parse::<SourceSpec>(), Err(SpecError::Host(..))));
+}
+
+#[test]
+fn files_have_their_options_behind_any_path() {
+    let waits = |text: &str| text.parse::<SourceSpec>().unwrap().waits();
+    for (text, expected) in [
+        ("file:a.mp4", false),
+        ("file:a.mp4,loop", false),
+        ("file:a.mp4,fast", true),
+        ("file:/a,b/c#d?e.ts,fast,loop", true),
+        ("file:a.mp4,loop,fast", true),
+        ("file:fast", false),
+        ("file:a.mp4,faster", false),
+    ] {
+        assert_eq!(waits(text), expected, "{text}");
+    }
+    for text in ["file:", "file:,fast", "file:,loop,fast"] {
+        let error = text.parse::<SourceSpec>().unwrap_err().to_string();
+        assert!(error.contains("write it as file:PATH"), "{error}");
+    }
+    assert!(SourceSpec::parse("file:a.mp4", &[("timeout", "5s")]).is_err());
 }
 
 #[test]

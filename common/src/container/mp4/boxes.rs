@@ -30,7 +30,7 @@ impl BoxAt {
         let available = usize::try_from(length - at).unwrap_or(usize::MAX).min(head.len());
         file.read_exact(&mut head[..available])?;
         let (name, header, size) = header(&head[..available], length - at)
-            .ok_or_else(|| ReadError::format(at, "a box with an impossible size"))?;
+            .ok_or_else(|| ReadError::format(at, "a box with an impossible size; was the file cut short?"))?;
         Ok(Some(Self { name, start: at, header, size }))
     }
 

@@ -1,32 +1,19 @@
 //! Files as cameras: H.264 out of MP4 and MPEG-TS, passed through at the pace of its timestamps.
-//!
-//! A frame is sent when it is due for decoding. Its instant of capture is when it would be shown,
-//! moved back by the file's reordering delay so that no frame is captured after it was sent; without
-//! B-frames the two are the same.
 
-mod timeline;
-
-use std::fs::File;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use framelock_common::container::{self, ReadError, Units};
+use framelock_common::container::{self, Probe, ReadError, Slot, Timeline, Units};
 use framelock_common::h264::ParameterSets;
 use framelock_common::rtcp::CaptureKind;
-use framelock_common::time::Span;
+use framelock_common::time::{Board, Span};
 
-use self::timeline::{Slot, Timeline};
 use super::pace::sleep_until;
 use super::{
     Capture, CaptureConfig, CaptureCounters, CaptureError, Captured, Format, FrameRate, PhaseMeans,
     PhaseMove, Picture, Size, StreamInfo,
 };
 
-/// Frames looked at to find out what the file is like: this many from the first key frame on.
-const PROBED_FRAMES: usize = 64;
-/// Frames among which there must be a key frame.
-const KEY_WITHIN: usize = 1_000;
 /// A sender that falls behind further than this does not try to catch up.
 const LATE_LIMIT: Span = Span::from_secs(1);
 
@@ -46,11 +33,11 @@ pub(crate) struct FileSource {
     config: CaptureConfig,
     units: Box<dyn Units>,
     parameter_sets: ParameterSets,
-    timeline: Timeline,
+    timeline: Timeline<Board>,
     info: StreamInfo,
     counters: CaptureCounters,
     /// A frame that is not due yet.
-    waiting: Option<(Slot, Picture)>,
+    waiting: Option<(Slot<Board>, Picture)>,
     /// Frames since the file's beginning.
     in_pass: u64,
 }
@@ -58,13 +45,13 @@ pub(crate) struct FileSource {
 impl FileSource {
     /// Opens `path` and finds out what is in it.
     pub(crate) fn open(path: &Path, looped: bool, config: &CaptureConfig) -> Result<Self, CaptureError> {
-        let mut units = open_units(path).map_err(|error| failed(error, path))?;
+        let mut units = container::open_file(path).map_err(|error| failed(error, path))?;
         let probe = Probe::of(units.as_mut()).map_err(|error| failed(error, path))?;
         units.rewind().map_err(|error| failed(error, path))?;
         let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
         let info = StreamInfo {
-            size: probe.size,
-            rate: probe.rate,
+            size: Size::new(probe.sps.width, probe.sps.height),
+            rate: frame_rate(&probe, units.timescale()),
             format: Format::H264,
             full_range: false,
             description: format!("file {name}"),
@@ -87,7 +74,7 @@ impl FileSource {
     }
 
     /// The next frame and its time.
-    fn schedule(&mut self) -> Result<(Slot, Picture), CaptureError> {
+    fn schedule(&mut self) -> Result<(Slot<Board>, Picture), CaptureError> {
         loop {
             let Some(unit) = self.units.next().map_err(|error| failed(error, &self.path))? else {
                 self.end_pass()?;
@@ -198,57 +185,15 @@ pub(crate) fn count_frames(path: &Path, limit: usize) -> Result<usize, CaptureEr
     Ok(frames)
 }
 
-/// The frames of the file at `path`.
-fn open_units(path: &Path) -> Result<Box<dyn Units>, ReadError> {
-    // Opening a pipe would wait for whoever writes into it.
-    let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
-    let file = File::options().read(true).custom_flags(nonblocking).open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(ReadError::format(0, "it is no ordinary file"));
-    }
-    container::open(file)
-}
-
-/// What the first frames tell about a file.
-struct Probe {
-    size: Size,
-    rate: FrameRate,
-    reorder: i64,
-}
-
-impl Probe {
-    fn of(units: &mut dyn Units) -> Result<Self, ReadError> {
-        let mut sets = ParameterSets::default();
-        sets.learn(units.parameter_sets());
-        let mut times = Vec::new();
-        let mut reorder = units.reorder();
-        for _ in 0..KEY_WITHIN {
-            let Some(unit) = units.next()? else { break };
-            if unit.damaged {
-                continue;
-            }
-            let Some(complete) = sets.complete(unit.data) else { continue };
-            if times.is_empty() && !complete.key {
-                continue;
-            }
-            reorder = reorder.max(unit.pts.saturating_sub(unit.dts));
-            times.push(unit.dts);
-            if times.len() >= PROBED_FRAMES {
-                break;
-            }
-        }
-        let Some(sps) = sets.sps().filter(|_| !times.is_empty()) else {
-            return Err(ReadError::format(0, "no H.264 key frame in it"));
-        };
-        let rate = frame_rate(&times, units.timescale())
-            .or_else(|| sps.frame_rate.and_then(|rate| FrameRate::new(rate.num, rate.den)))
-            .unwrap_or_else(|| FrameRate::from_hz(25));
-        Ok(Self { size: Size::new(sps.width, sps.height), rate, reorder })
-    }
+/// The rate at which the first frames come; where they do not tell, that which the stream declares.
+fn frame_rate(probe: &Probe, timescale: u32) -> FrameRate {
+    mean_rate(&probe.times, timescale)
+        .or_else(|| probe.sps.frame_rate.and_then(|rate| FrameRate::new(rate.num, rate.den)))
+        .unwrap_or_else(|| FrameRate::from_hz(25))
 }
 
 /// The mean rate of frames that are decoded at `times`.
-fn frame_rate(times: &[i64], timescale: u32) -> Option<FrameRate> {
+fn mean_rate(times: &[i64], timescale: u32) -> Option<FrameRate> {
     let (first, last) = (times.first()?, times.last()?);
     let frames = u64::try_from(times.len() - 1).ok()? * u64::from(timescale);
     let ticks = u64::try_from(last.checked_sub(*first)?).ok()?;

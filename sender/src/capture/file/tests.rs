@@ -50,7 +50,7 @@ impl Clip {
 type Frame = (i64, i64, bool, Vec<u8>);
 
 fn read_all(path: &Path) -> Result<Vec<Frame>, ReadError> {
-    let mut units = open_units(path)?;
+    let mut units = container::open_file(path)?;
     let mut sets = ParameterSets::default();
     sets.learn(units.parameter_sets());
     let mut all = Vec::new();
@@ -229,7 +229,7 @@ fn what_cannot_be_played_says_why() {
 
 /// Reads as a sender would, but does not wait: everything up to the end or an error.
 fn drain(path: &Path) -> Result<usize, ReadError> {
-    let mut units = open_units(path)?;
+    let mut units = container::open_file(path)?;
     Probe::of(units.as_mut())?;
     units.rewind()?;
     let mut frames = 0;
@@ -247,7 +247,7 @@ fn a_pipe_that_nobody_writes_to_is_refused_and_not_waited_for() {
     let folder = tempfile::tempdir().unwrap();
     let pipe = folder.path().join("pipe.mp4");
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
-    let error = open_units(&pipe).err().unwrap();
+    let error = container::open_file(&pipe).err().unwrap();
     assert!(error.to_string().contains("no ordinary file"), "{error}");
 }
 

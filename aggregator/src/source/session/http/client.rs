@@ -7,6 +7,7 @@ use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper::header::{ACCEPT, AUTHORIZATION, HOST, HeaderMap, LOCATION, USER_AGENT, WWW_AUTHENTICATE};
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinSet;
 
 use super::super::web::Web;
@@ -21,10 +22,49 @@ const MAX_BUFFER: usize = 128 << 10;
 
 /// A connection that can take one more request.
 #[derive(Debug)]
-struct Connection {
+pub(super) struct Connection {
     sender: SendRequest<Empty<Bytes>>,
     /// What moves the bytes; ends with the connection.
     _driver: JoinSet<()>,
+}
+
+impl Connection {
+    /// HTTP over `stream`.
+    pub(super) async fn over<S>(stream: S) -> Result<Self, SessionError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let mut builder = Builder::new();
+        // What cheap cameras send is not always what the standard says.
+        builder
+            .allow_spaces_after_header_name_in_responses(true)
+            .allow_obsolete_multiline_headers_in_responses(true)
+            .ignore_invalid_headers_in_responses(true)
+            .max_buf_size(MAX_BUFFER);
+        let (sender, driver) = builder.handshake(TokioIo::new(stream)).await.map_err(failed)?;
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            // Its errors come out where the response is read.
+            let _ended = driver.await;
+        });
+        Ok(Self { sender, _driver: tasks })
+    }
+
+    /// Sends `request`; what comes back.
+    pub(super) async fn send(
+        &mut self,
+        request: Request<Empty<Bytes>>,
+    ) -> Result<Response<Incoming>, SessionError> {
+        self.sender.ready().await.map_err(failed)?;
+        self.sender.send_request(request).await.map_err(failed)
+    }
+}
+
+/// How often one request was put differently.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Asked {
+    redirects: usize,
+    answers: usize,
 }
 
 /// Asks a server for one thing again and again.
@@ -42,29 +82,53 @@ impl Client {
 
     /// Gets what the URL stands for. The connection is used again once the body was read to its end.
     pub(super) async fn get(&mut self, sink: &mut Sink) -> Result<Response<Incoming>, SessionError> {
-        let (mut redirects, mut answers) = (0, 0);
+        let mut asked = Asked::default();
         loop {
             let response = self.ask(sink).await?;
-            let status = response.status();
-            if status == StatusCode::OK {
+            if let Some(response) = self.judge(response, &mut asked)? {
                 return Ok(response);
             }
             self.connection = None;
-            if status == StatusCode::UNAUTHORIZED {
-                self.challenge = self.challenged(response.headers(), answers)?;
-                answers += 1;
-            } else if status.is_redirection() && redirects < MAX_REDIRECTS {
-                redirects += 1;
-                self.redirect(response.headers()).ok_or(SessionError::Status(status.as_u16()))?;
-            } else if status == StatusCode::FORBIDDEN && self.web.credentials().is_some() {
-                return Err(SessionError::Refused);
-            } else {
-                return Err(SessionError::Status(status.as_u16()));
-            }
         }
     }
 
+    /// What an answer means: it is the one, or `None` where there is something else to ask for now.
+    pub(super) fn judge<B>(
+        &mut self,
+        response: Response<B>,
+        asked: &mut Asked,
+    ) -> Result<Option<Response<B>>, SessionError> {
+        let status = response.status();
+        if status == StatusCode::OK {
+            return Ok(Some(response));
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            self.challenge = self.challenged(response.headers(), asked.answers)?;
+            asked.answers += 1;
+        } else if status.is_redirection() && asked.redirects < MAX_REDIRECTS {
+            asked.redirects += 1;
+            self.redirect(response.headers()).ok_or(SessionError::Status(status.as_u16()))?;
+        } else if status == StatusCode::FORBIDDEN && self.web.credentials().is_some() {
+            return Err(SessionError::Refused);
+        } else {
+            return Err(SessionError::Status(status.as_u16()));
+        }
+        Ok(None)
+    }
+
     async fn ask(&mut self, sink: &mut Sink) -> Result<Response<Incoming>, SessionError> {
+        let request = self.request()?;
+        if self.connection.as_ref().is_none_or(|connection| connection.sender.is_closed()) {
+            let (stream, peer) = self.web.connect().await?;
+            self.connection = Some(Connection::over(stream).await?);
+            sink.connected(peer).await;
+        }
+        let Some(connection) = &mut self.connection else { return Err(SessionError::Closed) };
+        connection.send(request).await
+    }
+
+    /// What to send next.
+    pub(super) fn request(&mut self) -> Result<Request<Empty<Bytes>>, SessionError> {
         let path = match self.web.url.query() {
             Some(query) => format!("{}?{query}", self.web.url.path()),
             None => self.web.url.path().to_owned(),
@@ -84,32 +148,7 @@ impl Client {
             let unusable = SessionError::Protocol("a challenge that cannot be answered");
             request = request.header(AUTHORIZATION, challenge.respond(&params).map_err(|_| unusable)?);
         }
-        let request = request.body(Empty::new()).map_err(|_| SessionError::Protocol("a URL for HTTP"))?;
-        if self.connection.as_ref().is_none_or(|connection| connection.sender.is_closed()) {
-            self.connection = Some(self.connect(sink).await?);
-        }
-        let Some(connection) = &mut self.connection else { return Err(SessionError::Closed) };
-        connection.sender.ready().await.map_err(failed)?;
-        connection.sender.send_request(request).await.map_err(failed)
-    }
-
-    async fn connect(&self, sink: &mut Sink) -> Result<Connection, SessionError> {
-        let (stream, peer) = self.web.connect().await?;
-        let mut builder = Builder::new();
-        // What cheap cameras send is not always what the standard says.
-        builder
-            .allow_spaces_after_header_name_in_responses(true)
-            .allow_obsolete_multiline_headers_in_responses(true)
-            .ignore_invalid_headers_in_responses(true)
-            .max_buf_size(MAX_BUFFER);
-        let (sender, driver) = builder.handshake(TokioIo::new(stream)).await.map_err(failed)?;
-        let mut tasks = JoinSet::new();
-        tasks.spawn(async move {
-            // Its errors come out where the response is read.
-            let _ended = driver.await;
-        });
-        sink.connected(peer).await;
-        Ok(Connection { sender, _driver: tasks })
+        request.body(Empty::new()).map_err(|_| SessionError::Protocol("a URL for HTTP"))
     }
 
     /// How to answer the challenge in `headers`, after so many answers.

@@ -11,8 +11,9 @@ use framelock_common::time::Span;
 use hyper::Response;
 use hyper::body::Incoming;
 use hyper::header::CONTENT_TYPE;
+use tokio::io::AsyncWriteExt;
 
-use self::client::Client;
+use self::client::{Asked, Client, Connection};
 pub(super) use self::multipart::Multipart;
 use super::error::printable;
 use super::event::Image;
@@ -69,14 +70,38 @@ impl Session for Http {
         loop {
             let asked = clock::now();
             let response = client.get(sink).await?;
-            match MediaType::of(&response) {
-                MediaType::Parts(boundary) => return stream(response.into_body(), &boundary, sink).await,
-                MediaType::Image => sink.image(single(response).await?).await,
-                MediaType::Other(name) => return Err(SessionError::MediaType(name)),
-            }
+            take(response, sink).await?;
             tokio::time::sleep((asked + self.spec.poll - clock::now()).to_duration()).await;
         }
     }
+}
+
+/// Hands on the images in `response`; returns when it was only one.
+async fn take(response: Response<Incoming>, sink: &mut Sink) -> Result<(), SessionError> {
+    match MediaType::of(&response) {
+        MediaType::Parts(boundary) => match stream(response.into_body(), &boundary, sink).await? {},
+        MediaType::Image => sink.image(single(response).await?).await,
+        MediaType::Other(name) => return Err(SessionError::MediaType(name)),
+    }
+    Ok(())
+}
+
+/// Takes `answers` for what a server says to one request after the other, each over a connection of its own. For
+/// the fuzzer.
+pub(super) async fn hear(parts: &Parts<'_>, answers: &[&[u8]], sink: &mut Sink) -> Result<(), SessionError> {
+    let spec = HttpSpec::parse(parts).map_err(|_| SessionError::Protocol("a URL for HTTP"))?;
+    let (mut client, mut asked) = (Client::new(spec.web), Asked::default());
+    for answer in answers {
+        let (ours, mut theirs) = tokio::io::duplex(answer.len() + (16 << 10));
+        let mut connection = Connection::over(ours).await?;
+        theirs.write_all(answer).await?;
+        theirs.shutdown().await?;
+        let response = connection.send(client.request()?).await?;
+        if let Some(response) = client.judge(response, &mut asked)? {
+            take(response, sink).await?;
+        }
+    }
+    Ok(())
 }
 
 /// What a server's answer is.

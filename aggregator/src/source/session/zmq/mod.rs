@@ -117,7 +117,7 @@ impl Session for Zmq {
 }
 
 /// The image in a message; its last frame where there is none.
-fn image(message: Vec<Vec<u8>>) -> Cow<'static, [u8]> {
+pub(super) fn image(message: Vec<Vec<u8>>) -> Cow<'static, [u8]> {
     let is_image = |bytes: &[u8]| bytes.starts_with(&[0xff, 0xd8]);
     let mut last = None;
     for frame in message.into_iter().rev() {

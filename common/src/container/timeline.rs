@@ -1,6 +1,6 @@
-//! When a file's frames are due.
+//! When a file's frames are due. Sans-IO: it is told the time.
 
-use framelock_common::time::{BoardTime, Span};
+use crate::time::{Mono, Span};
 
 /// Decoding times that step further than this, or backward, do not belong together: files were cut
 /// or joined there.
@@ -8,37 +8,42 @@ const LARGEST_STEP: Span = Span::from_secs(10);
 /// Showing follows decoding by at most this; 16 frames at 5 fps.
 const LARGEST_REORDER: Span = Span::from_secs(4);
 
-/// When a frame is due.
+/// When a frame is due, on the clock of machine `D`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Slot {
+pub struct Slot<D> {
     /// When to hand it out.
-    pub(crate) send: BoardTime,
+    pub send: Mono<D>,
     /// Its instant of capture; not after `send`.
-    pub(crate) capture: BoardTime,
+    pub capture: Mono<D>,
     /// Its decoding time on the axis of `capture`.
-    pub(crate) decode: BoardTime,
+    pub decode: Mono<D>,
 }
 
-/// Lays a file's timestamps on the board's clock. Each pass has one origin and every frame is laid
+/// Lays a file's timestamps on the clock of machine `D`. Each pass has one origin and every frame is laid
 /// from it, so that rounding never adds up.
+///
+/// A frame is due when it is due for decoding. Its instant of capture is when it would be shown, moved back by
+/// the file's reordering delay so that no frame is captured after it was handed out; without B-frames the two are
+/// the same.
 #[derive(Debug)]
-pub(crate) struct Timeline {
+pub struct Timeline<D> {
     timescale: u32,
     reorder: Span,
     /// When the frame that is decoded at `base` is sent; `None` before the first.
-    origin: Option<BoardTime>,
+    origin: Option<Mono<D>>,
     /// `None` before the first frame of a pass.
     base: Option<i64>,
     /// Decoding time and slot of the last frame.
-    last: Option<(i64, BoardTime)>,
+    last: Option<(i64, Mono<D>)>,
     /// From one frame to the next, as last seen.
     step: Span,
 }
 
-impl Timeline {
+impl<D> Timeline<D> {
     /// A timeline of `timescale` ticks a second, for frames that are shown up to `reorder` ticks after
     /// they are decoded.
-    pub(crate) fn new(timescale: u32, reorder: i64) -> Self {
+    #[must_use]
+    pub fn new(timescale: u32, reorder: i64) -> Self {
         let mut timeline = Self {
             timescale,
             reorder: Span::ZERO,
@@ -52,7 +57,7 @@ impl Timeline {
     }
 
     /// Where a frame with these times belongs; the first one of all is due `now`.
-    pub(crate) fn place(&mut self, pts: i64, dts: i64, now: BoardTime) -> Slot {
+    pub fn place(&mut self, pts: i64, dts: i64, now: Mono<D>) -> Slot<D> {
         let mut origin = *self.origin.get_or_insert(now);
         let mut base = *self.base.get_or_insert(dts);
         if let Some((last_dts, last_send)) = self.last {
@@ -71,8 +76,14 @@ impl Timeline {
         Slot { send, capture: decode + shown_after, decode }
     }
 
+    /// From one frame to the next, as last seen.
+    #[must_use]
+    pub const fn step(&self) -> Span {
+        self.step
+    }
+
     /// The file begins again, a frame after its last.
-    pub(crate) fn next_pass(&mut self) {
+    pub fn next_pass(&mut self) {
         if let Some((_, send)) = self.last.take() {
             self.origin = Some(send + self.step);
         }
@@ -80,13 +91,14 @@ impl Timeline {
     }
 
     /// Moves `slot`, the last one placed, and all that follow by `delay`.
-    pub(crate) fn postpone(&mut self, slot: Slot, delay: Span) -> Slot {
+    #[must_use]
+    pub fn postpone(&mut self, slot: Slot<D>, delay: Span) -> Slot<D> {
         self.shift(delay);
         Slot { send: slot.send + delay, capture: slot.capture + delay, decode: slot.decode + delay }
     }
 
     /// Moves all frames that are still to be placed by `by`.
-    pub(crate) fn shift(&mut self, by: Span) {
+    pub fn shift(&mut self, by: Span) {
         self.origin = self.origin.map(|origin| origin + by);
         self.last = self.last.map(|(dts, send)| (dts, send + by));
     }
@@ -99,6 +111,7 @@ impl Timeline {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::time::BoardTime;
 
     const START: BoardTime = BoardTime::from_nanos(7_000_000_000);
 
