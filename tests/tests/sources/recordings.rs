@@ -31,8 +31,9 @@ fn record(folder: &Path, name: &str) -> PathBuf {
 /// The same stream in MP4.
 fn remuxed(path: &Path) -> PathBuf {
     let mp4 = path.with_extension("mp4");
-    let made = Command::new("ffmpeg").args(["-v", "error", "-nostdin", "-i"]).arg(path).args(["-c", "copy"]);
-    let made = made.arg(&mp4).output().expect("ffmpeg runs");
+    let mut ffmpeg = Command::new("ffmpeg");
+    ffmpeg.args(["-v", "error", "-nostdin", "-i"]).arg(path).args(["-c", "copy"]).arg(&mp4);
+    let made = ffmpeg.output().expect("ffmpeg runs");
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     mp4
 }
