@@ -1,6 +1,6 @@
 //! The cameras moved onto a common grid of UTC: the spread of packets before and after.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use framelock_common::time::Span;
@@ -46,9 +46,38 @@ pub(crate) fn compare(boards: &mut [Board], aggregator: &mut Aggregator, setup: 
         board.expect(&format!("printf '{}' > /run/phase.toml", SETTINGS.replace('\n', "\\n")))?;
     }
     restart(boards, setup, &format!("--config /run/phase.toml --phase {}ns", target.as_nanos()))?;
-    let started = now();
-    let limit = deadline(CONVERGE);
-    // All of them at the same time: one may have to go once more while another is waited for.
+    let (started, limit) = (now(), deadline(CONVERGE));
+    let (mut took, mut rounds) = (Duration::ZERO, 0);
+    // A clock whose bound a busy machine has widened lets its camera stay farther off: once more, then.
+    let after = loop {
+        hold(boards, aggregator, limit)?;
+        if rounds == 0 {
+            took = now().saturating_duration_since(started);
+        }
+        rounds += 1;
+        aggregator.skip_waiting();
+        aggregator.recovered(utc_now()?)?;
+        let after = median_spread(&aggregator.full_packets(PACKETS)?)?;
+        if after <= LIMIT || now() > limit {
+            break after;
+        }
+    };
+    let mut lines = String::new();
+    for board in boards.iter_mut() {
+        let phase = phase(board)?;
+        lines.push_str(&format!("\n  {}: {phase}", board.name));
+    }
+    let found = format!(
+        "phase: median spread {before} free-running, {after} with --phase {target}, held after {} s, measured {rounds} times{lines}",
+        took.as_secs()
+    );
+    ensure!(after <= LIMIT, "the median spread with --phase is above {LIMIT}: {found}");
+    Ok(found)
+}
+
+/// Waits until all cameras say that they are in their places. All at the same time: one may have to go once more
+/// while another is waited for.
+fn hold(boards: &mut [Board], aggregator: &mut Aggregator, limit: Instant) -> Result<()> {
     let mut held = 0;
     while held < HELD {
         let Some(board) = not_holding(boards)? else {
@@ -63,21 +92,7 @@ pub(crate) fn compare(boards: &mut [Board], aggregator: &mut Aggregator, setup: 
         }
         let _next = aggregator.next(Duration::from_secs(1))?;
     }
-    let took = now().saturating_duration_since(started);
-    aggregator.skip_waiting();
-    aggregator.recovered(utc_now()?)?;
-    let after = median_spread(&aggregator.full_packets(PACKETS)?)?;
-    let mut lines = String::new();
-    for board in boards.iter_mut() {
-        let phase = phase(board)?;
-        lines.push_str(&format!("\n  {}: {phase}", board.name));
-    }
-    let found = format!(
-        "phase: median spread {before} free-running, {after} with --phase {target}, held after {} s{lines}",
-        took.as_secs()
-    );
-    ensure!(after <= LIMIT, "the median spread with --phase is above {LIMIT}: {found}");
-    Ok(found)
+    Ok(())
 }
 
 /// The first board that does not say that it is in its place.
