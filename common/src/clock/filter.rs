@@ -10,17 +10,16 @@
 //! does remove is everything beyond that: queueing in either direction, as soon as each
 //! direction was free once, whether or not in the same exchange.
 //!
-//! **What is most likely?** A weighted regression, in which samples count by how near they are to the
-//! least delay, says how far back the clock has run straight, and how well its rate is known. Of these
-//! samples, the line that keeps the greatest distance from all constraints is the estimate: it lies in
-//! the middle between the fastest requests and the fastest answers. For delays that are one-sided and
-//! long-tailed it converges faster than any mean.
+//! **What is most likely?** The [`likely`] course between the fastest requests and the fastest answers is the
+//! estimate: for delays that are one-sided and long-tailed it converges faster than any mean. How well its rate
+//! is known says a weighted regression, in which samples count by how near they are to the least delay.
 //!
 //! The one assumption about the board is [`WANDER_PPB_PER_S`], how quickly its rate may change.
 
 use std::collections::VecDeque;
 
 use super::feasible::{self, Constraint, Region};
+use super::likely::{self, Course, Exchange};
 use super::regression::{self, Line, Point};
 use super::{ClockMapping, Sample};
 use crate::time::{BoardTime, Span};
@@ -38,8 +37,6 @@ const MAX_SKEW_PPB: i64 = 500_000;
 /// a kelvin away from its turning point, and a small board that starts to work warms by 20 K in a minute
 /// or two.
 const WANDER_PPB_PER_S: f64 = 50.0;
-/// How quickly it usually does; for the estimate, not for the bound.
-const LIKELY_WANDER_PPB_PER_S: f64 = 20.0;
 /// Standard errors of a fitted rate that are taken for certain.
 const RATE_SIGMAS: f64 = 4.0;
 /// Samples in the fit before its standard error means anything.
@@ -213,24 +210,25 @@ impl Filter {
     fn solve(&mut self) {
         self.estimate = None;
         let Some(&newest) = self.samples.back() else { return };
-        let all: Vec<Constraint> =
-            self.samples.iter().map(|s| constraint(s, &newest, WANDER_PPB_PER_S)).collect();
+        let all: Vec<Constraint> = self.samples.iter().map(|s| constraint(s, &newest)).collect();
         let (usual, widest) = (to_float(UNKNOWN_SKEW_PPB), to_float(MAX_SKEW_PPB));
         let whole = Region::of(&all, usual).or_else(|| Region::of(&all, widest)).map(|region| (0, region));
         let Some((first, region)) = whole.or_else(|| longest_suffix(&all, widest)) else { return };
         self.samples.drain(..first);
-        self.estimate = Some(self.estimate(&newest, region));
+        self.estimate = Some(self.estimate(&newest, &all[first..], region));
     }
 
-    fn estimate(&self, newest: &Sample, region: Region) -> Estimate {
+    fn estimate(&self, newest: &Sample, constraints: &[Constraint], region: Region) -> Estimate {
         let delay = self.samples.iter().map(|s| s.delay).min().unwrap_or(newest.delay);
         let points: Vec<Point> = self.samples.iter().map(|s| point(s, newest, delay)).collect();
         let line = regression::fit(&points);
         let (fitted, fitted_bound) = (line.rate, fitted_bound(&line, &points));
-        let straight = self.samples.iter().skip(points.len() - line.used);
-        let likely: Vec<_> = straight.map(|s| constraint(s, newest, LIKELY_WANDER_PPB_PER_S)).collect();
-        let (rate, offset) = feasible::deepest(&likely, region.slow, region.fast, fitted);
-        let offset = offset.clamp(region.low, region.high);
+        let (rate, offset) = feasible::deepest(constraints, region.slow, region.fast, fitted);
+        let deepest = Course { rate, offset };
+        let exchanges: Vec<Exchange> = self.samples.iter().map(|s| exchange(s, newest)).collect();
+        let likely = likely::course(&exchanges, deepest).unwrap_or(deepest);
+        let rate = likely.rate.clamp(region.slow, region.fast);
+        let offset = likely.offset.clamp(region.low, region.high);
         let strict = (region.fast - rate).max(rate - region.slow);
         Estimate {
             correction: Span::from_nanos(to_int(offset)),
@@ -293,11 +291,16 @@ fn relative(sample: &Sample, newest: &Sample) -> (f64, f64) {
     (elapsed.as_secs_f64(), to_float(((sample.utc - newest.utc) - elapsed).as_nanos()))
 }
 
-/// What `sample` says of the clock at `newest` if the rate changes by at most `wander` ppb a second.
-fn constraint(sample: &Sample, newest: &Sample, wander: f64) -> Constraint {
+/// What `sample` rules out at `newest`.
+fn constraint(sample: &Sample, newest: &Sample) -> Constraint {
     let (x, y) = relative(sample, newest);
-    let half = to_float(sample.path_bound().as_nanos()) + wander * x * x / 2.0;
+    let half = to_float(sample.path_bound().as_nanos()) + WANDER_PPB_PER_S * x * x / 2.0;
     Constraint { x, low: y - half, high: y + half }
+}
+
+fn exchange(sample: &Sample, newest: &Sample) -> Exchange {
+    let (x, y) = relative(sample, newest);
+    Exchange { x, y, delay: to_float(sample.delay.as_nanos()) }
 }
 
 /// The delay beyond the least one was spent in either direction: this is how far off the sample is likely
@@ -311,7 +314,7 @@ fn point(sample: &Sample, newest: &Sample, least: Span) -> Point {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "inside a filter, relative to a near reference")]
-fn to_float(ns: i64) -> f64 {
+pub(super) fn to_float(ns: i64) -> f64 {
     ns as f64
 }
 

@@ -18,6 +18,7 @@ mod feasible;
 mod filter;
 mod kernel;
 mod leap;
+mod likely;
 mod mapping;
 pub mod ntp;
 mod rate_limit;

@@ -19,6 +19,9 @@ pub struct SimulatedError {
     pub drift_ppb: i64,
 }
 
+/// Readings of which the narrowest places a datagram's stamp.
+const STAMP_READINGS: usize = 3;
+
 /// The kernel's clocks, untransformed, in ns.
 struct RawReading {
     before: i64,
@@ -70,14 +73,16 @@ impl BoardClock {
         self.origin.saturating_add(since.mul_div(1_000_000_000, rate).as_nanos())
     }
 
-    /// The instant at which the kernel's `CLOCK_REALTIME` showed `ns`, for timestamps of received
-    /// datagrams; `None` if that is not within the last `max_age`.
+    /// The instant at which the kernel's `CLOCK_REALTIME` showed `ns`, for stamps of datagrams: not before the
+    /// first and not after the second. `None` if that is not within the last `max_age`.
     #[must_use]
-    pub fn at_kernel_realtime(&self, ns: i64, max_age: Span) -> Option<BoardTime> {
-        let raw = Self::read_raw();
+    pub fn at_kernel_realtime(&self, ns: i64, max_age: Span) -> Option<(BoardTime, BoardTime)> {
+        // A reading that was interrupted says little.
+        let readings = std::array::from_fn::<_, STAMP_READINGS, _>(|_| Self::read_raw());
+        let raw = readings.into_iter().min_by_key(|raw| raw.after - raw.before)?;
         let age = Span::from_nanos(raw.realtime.saturating_sub(ns));
-        (age >= Span::ZERO && age <= max_age)
-            .then(|| self.at_kernel(raw.after.saturating_sub(age.as_nanos())))
+        let at = |now: i64| self.at_kernel(now.saturating_sub(age.as_nanos()));
+        (age >= Span::ZERO && age <= max_age).then(|| (at(raw.before), at(raw.after)))
     }
 
     /// Reads the wall clock, as this board sees it, between two readings of the monotonic one.

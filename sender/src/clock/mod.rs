@@ -7,6 +7,7 @@ mod board;
 mod measure;
 mod ntp;
 mod source;
+mod stamps;
 mod system;
 
 pub use board::{BoardClock, SimulatedError};

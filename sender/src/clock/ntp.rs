@@ -1,23 +1,22 @@
 //! The sockets and timers around `common`'s NTP client. The system clock is neither used nor touched.
 //!
-//! Each server has a task that looks its name up, opens a connected socket and receives with kernel
-//! timestamps; one loop owns the client and sends.
+//! Each server has a task that looks its name up, opens a connected socket and receives; one loop owns the
+//! client and sends. When a datagram left and arrived is what the kernel says, where it does.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::io::{self, IoSliceMut};
+use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use framelock_common::clock::{NtpClient, NtpConfig, NtpStatus};
 use framelock_common::time::{BoardTime, Span};
-use quinn_udp::{RecvMeta, UdpSocketState};
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tracing::Instrument;
 
-use super::BoardClock;
+use super::{BoardClock, stamps};
 use crate::config::HostPort;
 use crate::net::{connect, resolve};
 
@@ -34,13 +33,6 @@ const RETRY: Duration = Duration::from_secs(2);
 /// Older kernel timestamps are not believed: the wall clock they are in may have been stepped.
 const MAX_AGE: Span = Span::from_millis(100);
 
-/// A socket to one server, and what the kernel can do for it.
-#[derive(Debug)]
-struct ServerSocket {
-    socket: UdpSocket,
-    state: UdpSocketState,
-}
-
 /// What a server's task tells the loop.
 enum Message {
     /// The socket is open.
@@ -50,7 +42,7 @@ enum Message {
 }
 
 /// The socket of a server while it is open.
-type SharedSocket = Arc<Mutex<Option<Arc<ServerSocket>>>>;
+type SharedSocket = Arc<Mutex<Option<Arc<UdpSocket>>>>;
 
 /// An NTP client with its sockets.
 pub(super) struct NtpShell {
@@ -131,11 +123,17 @@ impl NtpShell {
         let socket = self.sockets[server].lock().unwrap_or_else(PoisonError::into_inner).clone();
         let Some(socket) = socket else { return };
         let before = self.clock.now();
-        let sent = socket.socket.try_send(datagram);
+        let sent = socket.try_send(datagram);
         // A refusal of an earlier request is reported here, and this one was then not sent.
-        let sent = sent.or_else(|_| socket.socket.try_send(datagram));
+        let sent = sent.or_else(|_| socket.try_send(datagram));
         match sent {
-            Ok(_) => self.client.handle_sent(server, before),
+            Ok(_) => {
+                let stamp = stamps::sent(&*socket, datagram);
+                let left = stamp.and_then(|stamp| self.clock.at_kernel_realtime(stamp, MAX_AGE));
+                // Said to be later than it was, it would make the bound a lie.
+                let left = left.map_or(before, |(not_before, _)| not_before.max(before));
+                self.client.handle_sent(server, left);
+            }
             Err(error) => {
                 tracing::trace!(server = %self.servers[server], "cannot ask the NTP server: {error}")
             }
@@ -181,19 +179,21 @@ async fn serve(
     }
 }
 
-async fn open(address: &HostPort) -> io::Result<ServerSocket> {
+async fn open(address: &HostPort) -> io::Result<UdpSocket> {
     let socket = connect(resolve(address).await?)?;
-    let state = UdpSocketState::new((&socket).into())?;
+    if let Err(error) = stamps::enable(&socket) {
+        tracing::debug!(server = %address, "no kernel timestamps, which are more exact than our own: {error}");
+    }
     let socket = UdpSocket::from_std(socket.into())?;
     // `try_send` wants to have seen once that there is room.
     socket.writable().await?;
-    Ok(ServerSocket { socket, state })
+    Ok(socket)
 }
 
 /// Passes on what the server sends until it is silent for long.
 async fn receive_until_silent(
     server: usize,
-    socket: &ServerSocket,
+    socket: &UdpSocket,
     sender: &mpsc::Sender<Message>,
     clock: BoardClock,
 ) {
@@ -215,18 +215,13 @@ async fn receive_until_silent(
     }
 }
 
-async fn receive(server: usize, socket: &ServerSocket, clock: BoardClock) -> io::Result<Message> {
+async fn receive(server: usize, socket: &UdpSocket, clock: BoardClock) -> io::Result<Message> {
     let mut bytes = [0; 48];
-    let mut meta = [RecvMeta::default()];
-    let read = || {
-        let mut buffers = [IoSliceMut::new(&mut bytes)];
-        socket.state.recv((&socket.socket).into(), &mut buffers, &mut meta)
-    };
-    socket.socket.async_io(Interest::READABLE, read).await?;
-    let stamp = meta[0].timestamp.and_then(|stamp| i64::try_from(stamp.as_nanos()).ok());
+    let read = || stamps::receive(socket, &mut bytes);
+    let (length, stamp) = socket.async_io(Interest::READABLE, read).await?;
     let received = stamp.and_then(|stamp| clock.at_kernel_realtime(stamp, MAX_AGE));
-    let received = received.unwrap_or_else(|| clock.now());
-    Ok(Message::Datagram { server, bytes, length: meta[0].len.min(meta[0].stride).min(48), received })
+    let received = received.map_or_else(|| clock.now(), |(_, not_after)| not_after);
+    Ok(Message::Datagram { server, bytes, length, received })
 }
 
 /// A number that nobody outside can guess: the standard library seeds its hashers from the kernel.

@@ -2,10 +2,13 @@
 //! the server's clock a wrong one by rewriting its timestamps.
 //!
 //! What happens to a client's n-th request and its answer depends on the seed and on n alone, so each
-//! client meets the same network. What this machine itself takes to forward comes on top for both.
+//! client meets the same network. What this machine itself takes to forward, some 100 us when a core has to wake
+//! up first, and longer when it is busy, is taken out of the server's timestamps again, as the
+//! transparent clocks of PTP do: it would be more than the network's own delay, and different for each client.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
+use std::io::IoSliceMut;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -14,12 +17,11 @@ use std::thread::JoinHandle;
 use framelock_common::clock::ntp::PACKET_LEN;
 use framelock_common::time::{BoardTime, NtpTimestamp, Span, Utc};
 use framelock_sender::clock::BoardClock;
+use quinn_udp::{RecvMeta, UdpSocketState};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 /// Clients, each with a port and a socket to the server of its own.
 const CLIENTS: usize = 2;
-/// Waking up takes up to so long; the rest of a delay is spun away.
-const WAKE_UP: Span = Span::from_micros(300);
 /// Requests whose answers may still come.
 const OUTSTANDING: usize = 1_024;
 
@@ -80,13 +82,14 @@ impl WrongClock {
         utc + self.offset + elapsed.mul_div(self.drift_ppb, 1_000_000_000) + wandered
     }
 
-    /// Rewrites the reference, receive and transmit timestamps of an answer.
-    fn falsify(&self, answer: &mut [u8; PACKET_LEN]) {
-        for at in [16, 32, 40] {
+    /// Rewrites the reference, receive and transmit timestamps of an answer whose request was `late` and which
+    /// is late itself.
+    fn falsify(&self, answer: &mut [u8; PACKET_LEN], late: [Span; 2]) {
+        for (at, shift) in [(16, Span::ZERO), (32, -late[0]), (40, late[1])] {
             let field: &mut [u8; 8] = (&mut answer[at..at + 8]).try_into().unwrap();
             let time = NtpTimestamp::from_bits(u64::from_be_bytes(*field));
             if !time.is_unknown() {
-                let utc = self.at(time.to_utc(Utc::from_unix_nanos(1_790_000_000_000_000_000)));
+                let utc = self.at(time.to_utc(Utc::from_unix_nanos(1_790_000_000_000_000_000)) + shift);
                 *field = NtpTimestamp::from_utc(utc).to_bits().to_be_bytes();
             }
         }
@@ -108,13 +111,13 @@ impl Relay {
             socket.set_nonblocking(true).unwrap();
             socket
         };
-        let fronts: [UdpSocket; CLIENTS] = std::array::from_fn(|_| open());
-        let backs: [UdpSocket; CLIENTS] = std::array::from_fn(|_| {
+        let fronts: [Stamped; CLIENTS] = std::array::from_fn(|_| Stamped::new(open()));
+        let backs: [Stamped; CLIENTS] = std::array::from_fn(|_| {
             let back = open();
             back.connect((Ipv4Addr::LOCALHOST, server)).unwrap();
-            back
+            Stamped::new(back)
         });
-        let ports = std::array::from_fn(|i| fronts[i].local_addr().unwrap().port());
+        let ports = std::array::from_fn(|i| fronts[i].socket.local_addr().unwrap().port());
         let (requests, stop) = <(Arc<[AtomicU64; CLIENTS]>, Arc<AtomicBool>)>::default();
         let mut worker = Worker {
             fronts,
@@ -156,18 +159,63 @@ impl Drop for Relay {
     }
 }
 
-/// A datagram on its way: when it is due, a number that keeps equal ones in order, the client, the
-/// client's address if it is an answer.
-type Held = Reverse<(BoardTime, u64, usize, Option<SocketAddr>, [u8; PACKET_LEN])>;
+/// A datagram on its way: when it is due, a number that keeps equal ones in order, the client, where it goes.
+type Held = Reverse<(BoardTime, u64, usize, Way, [u8; PACKET_LEN])>;
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Way {
+    ToServer,
+    /// The client's address, and how late the request was.
+    Back(SocketAddr, Span),
+}
+
+/// A request on its way or with the server.
+struct Waiting {
+    from: SocketAddr,
+    /// How long the answer will take, unless it is lost.
+    back: Option<Span>,
+    /// How much later than due the request went on.
+    late: Span,
+}
+
+/// A socket whose datagrams the kernel stamps on arrival.
+struct Stamped {
+    socket: UdpSocket,
+    state: UdpSocketState,
+}
+
+/// A datagram that arrived, and when.
+struct Arrival {
+    datagram: [u8; PACKET_LEN],
+    from: SocketAddr,
+    at: BoardTime,
+}
+
+impl Stamped {
+    fn new(socket: UdpSocket) -> Self {
+        let state = UdpSocketState::new((&socket).into()).unwrap();
+        Self { socket, state }
+    }
+
+    /// The next datagram, if there is one; longer ones are cut, shorter ones filled up.
+    fn receive(&self, clock: BoardClock) -> Option<Arrival> {
+        let mut datagram = [0; PACKET_LEN];
+        let mut meta = [RecvMeta::default()];
+        self.state.recv((&self.socket).into(), &mut [IoSliceMut::new(&mut datagram)], &mut meta).ok()?;
+        let stamp = meta[0].timestamp.and_then(|stamp| i64::try_from(stamp.as_nanos()).ok());
+        let at = stamp.and_then(|stamp| clock.at_kernel_realtime(stamp, Span::from_secs(1)));
+        Some(Arrival { datagram, from: meta[0].addr, at: at.map_or_else(|| clock.now(), |(_, at)| at) })
+    }
+}
 
 struct Worker {
-    fronts: [UdpSocket; CLIENTS],
-    backs: [UdpSocket; CLIENTS],
+    fronts: [Stamped; CLIENTS],
+    backs: [Stamped; CLIENTS],
     network: Network,
     clock: WrongClock,
     seed: u64,
-    /// By a request's transmit timestamp: who asked, and how long the answer will take.
-    waiting: HashMap<[u8; 8], (SocketAddr, Option<Span>)>,
+    /// By a request's transmit timestamp.
+    waiting: HashMap<[u8; 8], Waiting>,
     held: BinaryHeap<Held>,
     order: u64,
     requests: Arc<[AtomicU64; CLIENTS]>,
@@ -177,41 +225,50 @@ struct Worker {
 impl Worker {
     fn turn(&mut self) {
         self.wait();
-        let mut datagram = [0; 512];
         for client in 0..CLIENTS {
-            while let Ok((length, from)) = self.fronts[client].recv_from(&mut datagram) {
-                if let Some(request) = datagram[..length].first_chunk() {
-                    self.handle_request(client, from, *request);
-                }
+            while let Some(arrival) = self.fronts[client].receive(self.now) {
+                self.handle_request(client, &arrival);
             }
-            while let Ok(length) = self.backs[client].recv(&mut datagram) {
-                if let Some(answer) = datagram[..length].first_chunk() {
-                    self.handle_answer(client, *answer);
-                }
+            while let Some(arrival) = self.backs[client].receive(self.now) {
+                self.handle_answer(client, &arrival);
             }
         }
         while self.held.peek().is_some_and(|Reverse(next)| next.0 <= self.now.now()) {
-            let Reverse((_, _, client, to, datagram)) = self.held.pop().unwrap();
-            // What cannot be sent is lost, as on any network.
-            let _ = match to {
-                Some(client_address) => self.fronts[client].send_to(&datagram, client_address),
-                None => self.backs[client].send(&datagram),
-            };
+            let Reverse((due, _, client, way, datagram)) = self.held.pop().unwrap();
+            self.forward(due, client, way, datagram);
         }
     }
 
-    /// Until something arrives or something is nearly due.
+    fn forward(&mut self, due: BoardTime, client: usize, way: Way, mut datagram: [u8; PACKET_LEN]) {
+        let late = self.now.now() - due;
+        // What cannot be sent is lost, as on any network.
+        let _ = match way {
+            Way::ToServer => {
+                if let Some(waiting) = self.waiting.get_mut(&nonce(&datagram)) {
+                    waiting.late = late;
+                }
+                self.backs[client].socket.send(&datagram)
+            }
+            Way::Back(to, request_late) => {
+                self.clock.falsify(&mut datagram, [request_late, late]);
+                self.fronts[client].socket.send_to(&datagram, to)
+            }
+        };
+    }
+
+    /// Until something arrives or is due.
     fn wait(&self) {
         let due = self.held.peek().map_or(Span::from_millis(50), |Reverse(next)| next.0 - self.now.now());
-        let wait = (due - WAKE_UP).to_duration().min(Span::from_millis(50).to_duration());
+        let wait = due.to_duration().min(Span::from_millis(50).to_duration());
         let timeout = Timespec { tv_sec: 0, tv_nsec: wait.subsec_nanos().into() };
         let sockets = self.fronts.iter().chain(&self.backs);
-        let mut sockets: Vec<_> = sockets.map(|socket| PollFd::new(socket, PollFlags::IN)).collect();
+        let mut sockets: Vec<_> =
+            sockets.map(|stamped| PollFd::new(&stamped.socket, PollFlags::IN)).collect();
         // An interrupted wait is a short one.
         let _ = poll(&mut sockets, Some(&timeout));
     }
 
-    fn handle_request(&mut self, client: usize, from: SocketAddr, request: [u8; PACKET_LEN]) {
+    fn handle_request(&mut self, client: usize, request: &Arrival) {
         let number = self.requests[client].fetch_add(1, Ordering::Relaxed);
         let mut random = fastrand::Rng::with_seed(self.seed << 32 | number);
         let (up, down) = (self.network.up.draw(&mut random), self.network.down.draw(&mut random));
@@ -219,22 +276,26 @@ impl Worker {
             self.waiting.clear();
         }
         if let Some(up) = up {
-            let nonce = *request.last_chunk().unwrap();
-            self.waiting.insert(nonce, (from, down));
-            self.hold(up, client, None, request);
+            let waiting = Waiting { from: request.from, back: down, late: Span::ZERO };
+            self.waiting.insert(nonce(&request.datagram), waiting);
+            self.hold(request.at + up, client, Way::ToServer, request.datagram);
         }
     }
 
-    fn handle_answer(&mut self, client: usize, mut answer: [u8; PACKET_LEN]) {
-        let origin: [u8; 8] = answer[24..32].try_into().unwrap();
-        if let Some((to, Some(down))) = self.waiting.remove(&origin) {
-            self.clock.falsify(&mut answer);
-            self.hold(down, client, Some(to), answer);
+    fn handle_answer(&mut self, client: usize, answer: &Arrival) {
+        let origin: [u8; 8] = answer.datagram[24..32].try_into().unwrap();
+        if let Some(Waiting { from, back: Some(back), late }) = self.waiting.remove(&origin) {
+            self.hold(answer.at + back, client, Way::Back(from, late), answer.datagram);
         }
     }
 
-    fn hold(&mut self, delay: Span, client: usize, to: Option<SocketAddr>, datagram: [u8; PACKET_LEN]) {
+    fn hold(&mut self, due: BoardTime, client: usize, way: Way, datagram: [u8; PACKET_LEN]) {
         self.order += 1;
-        self.held.push(Reverse((self.now.now() + delay, self.order, client, to, datagram)));
+        self.held.push(Reverse((due, self.order, client, way, datagram)));
     }
+}
+
+/// The transmit timestamp of a request.
+fn nonce(request: &[u8; PACKET_LEN]) -> [u8; 8] {
+    *request.last_chunk().unwrap()
 }

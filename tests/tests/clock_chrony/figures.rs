@@ -11,7 +11,7 @@ pub(crate) struct Reading {
     pub(crate) slack: Span,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Figures {
     errors: Vec<Span>,
     bounds: Vec<Span>,
