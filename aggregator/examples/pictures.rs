@@ -45,7 +45,7 @@ fn save(picture: &Picture, path: &Path) -> anyhow::Result<()> {
     let mut rgb = vec![0; picture.width() * picture.height() * 3];
     picture.to_rgb(&mut rgb)?;
     let mut file = BufWriter::new(File::create(path)?);
-    write!(file, "P6 {} {} 255\n", picture.width(), picture.height())?;
+    writeln!(file, "P6 {} {} 255", picture.width(), picture.height())?;
     file.write_all(&rgb)?;
     Ok(file.flush()?)
 }
