@@ -1,19 +1,24 @@
-//! Takes every sender that arrives on a port and tells how far apart the frames of each packet are.
+//! Takes every sender that arrives on a port and tells how far apart the frames of each packet are; ends after COUNT
+//! packets, if given.
 //!
-//!     cargo run -p framelock-aggregator --example packets -- 5000
-//!     framelock-sender run --source test --to rtp://127.0.0.1:5000 --camera left
-//!     framelock-sender run --source test:phase=12ms --to rtp://127.0.0.1:5000 --camera right
+//!     cargo run -p framelock-aggregator --example packets -- PORT [COUNT]
+//!     framelock-sender run --source test --to rtp://127.0.0.1:PORT --camera left
+//!     framelock-sender run --source test:phase=12ms --to rtp://127.0.0.1:PORT --camera right
 #![expect(clippy::print_stdout, reason = "an example prints")]
 
 use std::time::Duration;
 
+use anyhow::Context;
 use framelock_aggregator::{Aggregator, FrameStatus};
 
 fn main() -> anyhow::Result<()> {
-    let port = std::env::args().nth(1).unwrap_or_else(|| "5000".to_owned());
+    let mut args = std::env::args().skip(1);
+    let port = args.next().context("usage: packets PORT [COUNT]")?;
+    let count = args.next().map_or(Ok(u64::MAX), |count| count.parse())?;
     let mut aggregator = Aggregator::builder().camera("*", &format!("rtp://:{port}"))?.start()?;
     println!("waiting for senders on port {port}");
-    while let Some(packet) = aggregator.next(Duration::from_secs(30))? {
+    for _ in 0..count {
+        let packet = aggregator.next(Duration::from_secs(30))?.context("nothing came for 30 s")?;
         println!("packet {} at {}, {} apart", packet.number, packet.time, packet.spread);
         for entry in &packet.entries {
             match (&entry.frame, entry.status) {
@@ -29,6 +34,5 @@ fn main() -> anyhow::Result<()> {
             }
         }
     }
-    println!("nothing came for 30 s");
     Ok(())
 }

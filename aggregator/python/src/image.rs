@@ -2,13 +2,12 @@
 
 use framelock_aggregator::deliver::PictureError;
 use framelock_aggregator::{MotionVector, Picture, PixelFormat};
-use numpy::{PyArray2, PyArrayDyn, PyArrayMethods, PyReadwriteArrayDyn};
+use numpy::{PyArray2, PyArrayMethods, PyReadwriteArrayDyn};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
-use pyo3::types::PyTuple;
 
 use crate::errors::FramelockError;
+use crate::pool::ImagePool;
 
 /// The layout of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,19 +27,25 @@ impl Layout {
     }
 
     /// The shape of a picture's array.
-    fn shape<'py>(self, py: Python<'py>, picture: &Picture) -> PyResult<Bound<'py, PyTuple>> {
-        let (height, width) = (picture.height(), picture.width());
-        match self.0 {
-            PixelFormat::Gray => PyTuple::new(py, [height, width]),
-            PixelFormat::Bgr | PixelFormat::Rgb => PyTuple::new(py, [height, width, 3]),
-        }
+    fn shape(self, picture: &Picture) -> ([usize; 3], usize) {
+        let dimensions = match self.0 {
+            PixelFormat::Gray => 2,
+            PixelFormat::Bgr | PixelFormat::Rgb => 3,
+        };
+        ([picture.height(), picture.width(), self.0.bytes()], dimensions)
     }
 }
 
 /// `picture` in an array of numpy's own memory, written once, straight from the decoder's planes, while other
 /// Python threads run.
-pub(crate) fn array(py: Python<'_>, picture: &Picture, layout: Layout) -> PyResult<Py<PyAny>> {
-    let array = empty(py, &layout.shape(py, picture)?)?;
+pub(crate) fn array(
+    py: Python<'_>,
+    picture: &Picture,
+    layout: Layout,
+    pool: &ImagePool,
+) -> PyResult<Py<PyAny>> {
+    let (shape, dimensions) = layout.shape(picture);
+    let array = pool.array(py, &shape[..dimensions])?;
     let mut writer = array.readwrite();
     fill(py, picture, layout, &mut writer)?;
     drop(writer);
@@ -57,14 +62,6 @@ fn fill(
     let stride = picture.width() * layout.0.bytes();
     let refused = |error: PictureError| FramelockError::new_err(error.to_string());
     py.detach(|| picture.convert(layout.0, out, stride)).map_err(refused)
-}
-
-/// `numpy.empty(shape, "uint8")`.
-fn empty<'py>(py: Python<'py>, shape: &Bound<'py, PyTuple>) -> PyResult<Bound<'py, PyArrayDyn<u8>>> {
-    static EMPTY: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    let import = || PyResult::Ok(numpy::get_array_module(py)?.getattr("empty")?.unbind());
-    let empty = EMPTY.get_or_try_init(py, import)?.bind(py);
-    Ok(empty.call1((shape, numpy::dtype::<u8>(py)))?.cast_into()?)
 }
 
 /// `vectors` as an int64 array of shape (N, 10).

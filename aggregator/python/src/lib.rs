@@ -13,6 +13,7 @@ mod enums;
 mod errors;
 mod image;
 mod packet;
+mod pool;
 mod status;
 mod subscription;
 

@@ -1,5 +1,7 @@
 //! Packets and their frames, as Python sees them.
 
+use std::sync::Arc;
+
 use framelock_aggregator as deliver;
 use framelock_aggregator::{CameraName, FrameStatus};
 use pyo3::exceptions::PyKeyError;
@@ -10,6 +12,7 @@ use pyo3::types::{PyBytes, PyString, PyTuple};
 use crate::enums;
 use crate::errors::{NoFrameError, NotRequestedError};
 use crate::image;
+use crate::pool::ImagePool;
 use crate::subscription::Wants;
 
 /// One frame of every camera that has one for an instant.
@@ -24,7 +27,12 @@ pub(crate) struct Packet {
 
 impl Packet {
     /// `packet`, whose frames give what its consumer asked for.
-    pub(crate) fn new(py: Python<'_>, packet: deliver::Packet, wants: Wants) -> PyResult<Self> {
+    pub(crate) fn new(
+        py: Python<'_>,
+        packet: deliver::Packet,
+        wants: Wants,
+        pool: &Arc<ImagePool>,
+    ) -> PyResult<Self> {
         let frames = packet.entries.iter().map(|entry| {
             let frame = Frame {
                 camera: entry.camera.clone(),
@@ -32,6 +40,7 @@ impl Packet {
                 number: packet.number,
                 frame: entry.frame.clone(),
                 wants,
+                pool: pool.clone(),
                 image: PyOnceLock::new(),
                 vectors: PyOnceLock::new(),
             };
@@ -153,6 +162,7 @@ pub(crate) struct Frame {
     number: u64,
     frame: Option<deliver::Frame>,
     wants: Wants,
+    pool: Arc<ImagePool>,
     image: PyOnceLock<Py<PyAny>>,
     vectors: PyOnceLock<Py<PyAny>>,
 }
@@ -252,8 +262,8 @@ impl Frame {
     /// The picture as a numpy array of dtype uint8, in the layout that the consumer asked for: shape
     /// (height, width, 3) for ``"bgr"`` and ``"rgb"``, (height, width) for ``"gray"``.
     ///
-    /// It is made when first asked for, and the same array from then on; it is yours to write to. Raises
-    /// `NotRequestedError` where the consumer asked for no pixels.
+    /// It is made when first asked for, and the same array from then on; it is yours to write to and to keep. Its memory
+    /// is used again once neither it nor a view of it is left. Raises `NotRequestedError` where the consumer asked for no pixels.
     #[getter]
     fn image<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let frame = self.get()?;
@@ -263,7 +273,7 @@ impl Frame {
             )
         })?;
         let picture = frame.picture().ok_or_else(|| self.missing())?;
-        let image = self.image.get_or_try_init(py, || image::array(py, picture, layout))?;
+        let image = self.image.get_or_try_init(py, || image::array(py, picture, layout, &self.pool))?;
         Ok(image.bind(py).clone())
     }
 

@@ -14,6 +14,7 @@ use rustix::event::{EventfdFlags, eventfd};
 use crate::errors::{ClosedError, FramelockError, StreamEnded, raise};
 use crate::image::Layout;
 use crate::packet::Packet;
+use crate::pool::ImagePool;
 
 /// The longest that Python's signal handlers wait for their turn.
 const SLICE: Duration = Duration::from_millis(50);
@@ -37,6 +38,7 @@ pub(crate) struct Subscription {
     /// Set before `consumer` is taken away, so that who waits in slices lets go of it.
     closed: AtomicBool,
     wants: Wants,
+    pool: Arc<ImagePool>,
     /// An eventfd for event loops: readable when there may be something to take.
     word: OnceLock<Arc<OwnedFd>>,
 }
@@ -51,6 +53,7 @@ impl Subscription {
             consumer: Mutex::new(Some(consumer)),
             closed: AtomicBool::new(false),
             wants,
+            pool: Arc::default(),
             word: OnceLock::new(),
         })
     }
@@ -80,7 +83,7 @@ impl Subscription {
         loop {
             let left = deadline.map_or(SLICE, |deadline| deadline.saturating_duration_since(now()));
             if let Some(packet) = py.detach(|| self.take(left.min(SLICE)))? {
-                return Packet::new(py, packet, self.wants).map(Some);
+                return Packet::new(py, packet, self.wants, &self.pool).map(Some);
             }
             py.check_signals()?;
             if deadline.is_some_and(|deadline| now() >= deadline) {
@@ -95,7 +98,7 @@ impl Subscription {
             let _nothing_to_read = rustix::io::read(word, &mut [0; 8]);
         }
         let packet = py.detach(|| self.take(Duration::ZERO))?;
-        packet.map(|packet| Packet::new(py, packet, self.wants)).transpose()
+        packet.map(|packet| Packet::new(py, packet, self.wants, &self.pool)).transpose()
     }
 
     /// A file that can be read when there may be something for `try_next`.

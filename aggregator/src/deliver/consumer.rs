@@ -131,10 +131,13 @@ impl Consumer {
     fn step(&mut self, inner: &mut Inner, now: HostTime) -> Step {
         let patience = inner.patience;
         inner.outlet.settle(now, patience);
+        let full = inner.outlet.is_full();
         if self.taking.is_none()
             && let Some(packet) = inner.outlet.pop()
         {
-            self.hub.taken();
+            if full {
+                self.hub.taken();
+            }
             if inner.outlet.decodes() {
                 let open = frames(&packet).filter(|frame| is_lazy(frame) && frame.outcome().is_none());
                 open.for_each(|frame| self.hub.decode_lazily(frame.clone()));

@@ -118,6 +118,8 @@ impl Hub {
             let patience = inner.patience;
             inner.outlet.push(packet);
             inner.outlet.settle(now, patience);
+            // Whoever wakes up wants the lock.
+            drop(inner);
             mailbox.wake();
         }
     }
@@ -126,7 +128,8 @@ impl Hub {
     pub(crate) fn settled(&self) {
         let state = self.lock();
         for mailbox in &state.mailboxes {
-            if mailbox.lock().outlet.decodes() {
+            let concerned = mailbox.lock().outlet.may_go_on();
+            if concerned {
                 mailbox.wake();
             }
         }
@@ -179,7 +182,7 @@ impl Hub {
         }
     }
 
-    /// A consumer took a packet.
+    /// A consumer for whom sources may be held back took a packet.
     pub(super) fn taken(&self) {
         self.changed.notify_one();
     }

@@ -25,6 +25,8 @@ pub(super) struct Outlet {
     pending: VecDeque<Packet>,
     ready: PacketQueue<Packet>,
     counters: ConsumerCounters,
+    /// A packet was taken and is not finished.
+    taking: bool,
 }
 
 impl Outlet {
@@ -35,6 +37,7 @@ impl Outlet {
             pending: VecDeque::new(),
             ready: PacketQueue::weighed(subscription.queue.capacity(), QUEUE_BYTES, weigh),
             counters: ConsumerCounters::default(),
+            taking: false,
         }
     }
 
@@ -57,7 +60,7 @@ impl Outlet {
         let before = self.pending.len();
         while let Some(packet) = self.pending.front() {
             let overdue = patience.is_some_and(|from| now - packet.ready.max(from) >= DECODE_WAIT);
-            if !overdue && !frames(packet).all(|frame| frame.outcome().is_some() || is_lazy(frame)) {
+            if !overdue && !is_settled(packet) {
                 break;
             }
             self.promote();
@@ -73,12 +76,21 @@ impl Outlet {
 
     /// Takes the next packet. Its lazily decoded frames are for the caller to see to before [`Self::finish`].
     pub(super) fn pop(&mut self) -> Option<Packet> {
-        self.ready.pop()
+        let packet = self.ready.pop()?;
+        self.taking = true;
+        Some(packet)
+    }
+
+    /// Whether, now that what came of some frame is known, the consumer may have something to do: not while its next
+    /// packet still waits for another.
+    pub(super) fn may_go_on(&self) -> bool {
+        self.decodes() && (self.taking || self.pending.front().is_some_and(is_settled))
     }
 
     /// Gives `packet` the form in which the consumer gets it, and counts it.
     pub(super) fn finish(&mut self, packet: Packet) -> Packet {
         self.counters.delivered += 1;
+        self.taking = false;
         if self.subscription.decodes() { self.with_outcomes(packet) } else { packet }
     }
 
@@ -136,6 +148,11 @@ impl Outlet {
     fn lacks_vectors(&self, frame: &Frame) -> bool {
         self.subscription.motion_vectors && frame.codec == Codec::H264 && frame.motion_vectors().is_none()
     }
+}
+
+/// Whether a packet waits for none of its frames.
+fn is_settled(packet: &Packet) -> bool {
+    frames(packet).all(|frame| frame.outcome().is_some() || is_lazy(frame))
 }
 
 /// Whether a frame is decoded only once it is taken.

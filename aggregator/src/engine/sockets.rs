@@ -20,10 +20,16 @@ use crate::timestamp::HostClock;
 /// Batches read from one socket before others than the sockets get their turn.
 const BATCHES_IN_A_ROW: usize = 4;
 
+/// Memory of so many datagrams is kept for the next ones, each of at most so many bytes: all that come in Ethernet
+/// frames.
+const MAX_SPARE: usize = 256;
+const MAX_SPARE_SIZE: usize = 2_048;
+
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Sockets {
     ports: Vec<Port>,
+    spare: Vec<Vec<u8>>,
 }
 
 #[derive(Debug)]
@@ -55,7 +61,7 @@ impl Sockets {
     /// # Errors
     /// When a source's port cannot be had.
     pub(crate) fn bind(sources: &[SourceSpec]) -> Result<Self, SocketError> {
-        let mut sockets = Self { ports: Vec::new() };
+        let mut sockets = Self { ports: Vec::new(), spare: Vec::new() };
         let listening =
             || sources.iter().enumerate().filter_map(|(index, source)| Some((index, source.port()?)));
         listening().try_for_each(|(index, source)| sockets.bind_main(index, source))?;
@@ -125,15 +131,18 @@ impl Sockets {
         let mut reached = None;
         self.ports.iter_mut().for_each(|port| port.drained = false);
         for _ in 0..BATCHES_IN_A_ROW {
-            self.ports.iter_mut().for_each(|port| port.fill(batch, surely));
+            self.ports.iter_mut().for_each(|port| port.fill(batch, surely, &mut self.spare));
             // What is still to be read of a port came after what was read of it.
             let open = self.ports.iter().filter(|port| !port.drained);
             let horizon = open.filter_map(|port| port.waiting.back()).map(|waiting| waiting.arrival).min();
             while let Some((port, waiting)) = self.next(horizon) {
-                let Waiting { from, data, arrival, host } = &waiting;
-                reached = Some(*arrival);
-                let datagram = Datagram { channel: port.1, from: *from, data, arrival: *arrival };
-                each(port.0, &datagram, host);
+                let Waiting { from, data, arrival, host } = waiting;
+                reached = Some(arrival);
+                let datagram = Datagram { channel: port.1, from, data: &data, arrival };
+                each(port.0, &datagram, &host);
+                if self.spare.len() < MAX_SPARE && data.capacity() <= MAX_SPARE_SIZE {
+                    self.spare.push(data);
+                }
             }
             // Without one, everything is read and handed on.
             horizon?;
@@ -170,7 +179,7 @@ impl Port {
     }
 
     /// Reads a batch, if nothing waits from the last one.
-    fn fill(&mut self, batch: &mut Batch, surely: bool) {
+    fn fill(&mut self, batch: &mut Batch, surely: bool, spare: &mut Vec<Vec<u8>>) {
         if self.drained || !self.waiting.is_empty() {
             return;
         }
@@ -179,7 +188,10 @@ impl Port {
             let keep = |data: &[u8], from, arrival: HostTime, host: &HostClock| {
                 let arrival = last.map_or(arrival, |last| last.max(arrival));
                 *last = Some(arrival);
-                waiting.push_back(Waiting { from, data: data.to_vec(), arrival, host: *host });
+                let mut kept = spare.pop().unwrap_or_default();
+                kept.clear();
+                kept.extend_from_slice(data);
+                waiting.push_back(Waiting { from, data: kept, arrival, host: *host });
             };
             match self.socket.receive(batch, surely, keep) {
                 Ok(0) => break,
@@ -201,7 +213,7 @@ mod tests {
     /// Sends datagrams to two ports in turn while nobody reads, then reads them.
     fn in_turn(count: usize) -> (Vec<usize>, usize) {
         let port = |index| Port::new(index, Channel::Main, UdpPort::stamping());
-        let mut sockets = Sockets { ports: (0..2).map(port).collect() };
+        let mut sockets = Sockets { ports: (0..2).map(port).collect(), spare: Vec::new() };
         let sender = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         for n in 0..count {
             sender.send_to(&[0], sockets.ports[n % 2].socket.local_address().unwrap()).unwrap();

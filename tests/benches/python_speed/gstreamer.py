@@ -1,8 +1,8 @@
-"""GStreamer to BGR in memory, as `make bench` measures it: the pipelines run in C, Python only reads their counters.
+"""GStreamer, as `make bench` measures it: the pipelines run in C, Python only reads their counters.
 
-    gstreamer.py SECONDS PORT...
+    gstreamer.py pixels|coded SECONDS PORT...
 
-Prints frames and CPU seconds as JSON.
+`pixels` makes BGR pictures in memory, `coded` takes the frames as they were sent. Prints frames and CPU seconds as JSON.
 """
 
 import json
@@ -25,17 +25,30 @@ def rendered(sinks):
     return [sink.get_property("stats").get_value("rendered") for sink in sinks]
 
 
+CAPS = "application/x-rtp,media=video,clock-rate=90000,encoding-name=MP2T,payload=33"
+
+
+def pixels(ports):
+    return " ".join(
+        f'udpsrc address=127.0.0.1 port={port} caps="{CAPS}" ! rtpjitterbuffer ! rtpmp2tdepay ! tsdemux ! h264parse'
+        f" ! avdec_h264 max-threads=1 ! videoconvert ! video/x-raw,format=BGR ! fakesink name=sink{port} sync=false"
+        for port in ports
+    )
+
+
+def coded(ports):
+    """Of each pipeline, with RTP and RTCP on one port as they are sent."""
+    return " ".join(
+        f'udpsrc address=127.0.0.1 port={port} caps="{CAPS}" ! rtpbin{port}.recv_rtp_sink_0 rtpbin name=rtpbin{port}'
+        f" rtpbin{port}. ! rtpmp2tdepay ! tsdemux ! h264parse ! fakesink name=sink{port} sync=false"
+        for port in ports
+    )
+
+
 def main():
     Gst.init(None)
-    seconds, ports = float(sys.argv[1]), sys.argv[2:]
-    caps = "application/x-rtp,media=video,clock-rate=90000,encoding-name=MP2T,payload=33"
-    pipeline = Gst.parse_launch(
-        " ".join(
-            f'udpsrc address=127.0.0.1 port={port} caps="{caps}" ! rtpjitterbuffer ! rtpmp2tdepay ! tsdemux ! h264parse'
-            f" ! avdec_h264 max-threads=1 ! videoconvert ! video/x-raw,format=BGR ! fakesink name=sink{port} sync=false"
-            for port in ports
-        )
-    )
+    job, seconds, ports = sys.argv[1], float(sys.argv[2]), sys.argv[3:]
+    pipeline = Gst.parse_launch({"pixels": pixels, "coded": coded}[job](ports))
     pipeline.set_state(Gst.State.PLAYING)
     sinks = [pipeline.get_by_name(f"sink{port}") for port in ports]
     deadline = time.monotonic() + 60

@@ -1,9 +1,14 @@
-//! Four cameras at 640x480, 30 frames a second and 1.5 Mbit/s to BGR arrays in Python: CPU time for each frame, beside
-//! what else does that job, and beside what decoding and conversion alone cost. One after the other, on streams
-//! of the same senders, round after round: the figures are medians of the rounds.
+//! Four cameras at 640x480, 30 frames a second and 1.5 Mbit/s in Python: CPU time for each frame, beside what else does
+//! that job. One after the other, on streams of the same senders, round after round: the figures are medians of
+//! the rounds.
 //!
-//! Targets: at most GStreamer's, at most OpenCV's, and at most 1.25 times that of `bare.c`, which decodes the same
-//! pictures at the same pace and does nothing else. The bench fails where one is missed.
+//! `pixels`, to BGR arrays. Targets: at most GStreamer's, at most OpenCV's, and at most 1.25 times that of `bare.c`,
+//! which decodes the same pictures at the same pace and does nothing else.
+//!
+//! `coded`, packets of frames as they were sent. Target: at most a third of GStreamer's up to its `h264parse`, which
+//! does not synchronize and hands nothing to Python.
+//!
+//! Both jobs are done, or the one that is given as an argument. The bench fails where a target is missed.
 
 #![expect(clippy::print_stdout, reason = "a bench prints its figures")]
 
@@ -25,6 +30,68 @@ struct Figures {
     cpu: f64,
 }
 
+/// What is to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Job {
+    /// Frames are decoded and converted.
+    Pixels,
+    /// Frames are taken as they were sent.
+    Coded,
+}
+
+impl Job {
+    const ALL: [Self; 2] = [Self::Pixels, Self::Coded];
+
+    /// Its name to the programs.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Pixels => "pixels",
+            Self::Coded => "coded",
+        }
+    }
+
+    const fn title(self) -> &'static str {
+        match self {
+            Self::Pixels => "to BGR arrays",
+            Self::Coded => "without pixels",
+        }
+    }
+
+    const fn contenders(self) -> &'static [Contender] {
+        match self {
+            Self::Pixels => &[
+                Contender::Ours,
+                Contender::GStreamer,
+                Contender::OpenCv,
+                Contender::Bare,
+                Contender::BareUnpaced,
+            ],
+            Self::Coded => &[Contender::Ours, Contender::GStreamer],
+        }
+    }
+
+    const fn describe(self, contender: Contender) -> &'static str {
+        match (self, contender) {
+            (_, Contender::Ours) => "framelock (Python)",
+            (Self::Pixels, Contender::GStreamer) => "GStreamer: avdec_h264 max-threads=1 ! videoconvert",
+            (Self::Coded, Contender::GStreamer) => "GStreamer: rtpbin ! rtpmp2tdepay ! tsdemux ! h264parse",
+            (_, Contender::OpenCv) => "OpenCV VideoCapture threads (Python)",
+            (_, Contender::Bare) => "bare libavcodec + libswscale, same pace",
+            (_, Contender::BareUnpaced) => "bare libavcodec + libswscale, as fast as possible",
+        }
+    }
+
+    /// The most that our CPU time for a frame may be, in the contender's.
+    const fn target(self, contender: Contender) -> Option<f64> {
+        match (self, contender) {
+            (Self::Pixels, Contender::GStreamer | Contender::OpenCv) => Some(1.0),
+            (Self::Pixels, Contender::Bare) => Some(1.25),
+            (Self::Coded, Contender::GStreamer) => Some(1.0 / 3.0),
+            _ => None,
+        }
+    }
+}
+
 /// Who does the job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Contender {
@@ -35,29 +102,6 @@ enum Contender {
     Bare,
     /// As fast as possible.
     BareUnpaced,
-}
-
-impl Contender {
-    const ALL: [Self; 5] = [Self::Ours, Self::GStreamer, Self::OpenCv, Self::Bare, Self::BareUnpaced];
-
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Ours => "framelock (Python)",
-            Self::GStreamer => "GStreamer: avdec_h264 max-threads=1 ! videoconvert",
-            Self::OpenCv => "OpenCV VideoCapture threads (Python)",
-            Self::Bare => "bare libavcodec + libswscale, same pace",
-            Self::BareUnpaced => "bare libavcodec + libswscale, as fast as possible",
-        }
-    }
-
-    /// The most that our CPU time for a frame may be, in its own.
-    const fn target(self) -> Option<f64> {
-        match self {
-            Self::GStreamer | Self::OpenCv => Some(1.0),
-            Self::Bare => Some(1.25),
-            Self::Ours | Self::BareUnpaced => None,
-        }
-    }
 }
 
 struct Bench {
@@ -71,22 +115,15 @@ fn main() -> ExitCode {
     let clip = clip(dir.path());
     let bare = compile_bare(dir.path());
     let bench = Bench { dir, clip, bare };
-    println!(
-        "Python: {CAMERAS} cameras, 640x480, {FPS} fps, 1.5 Mbit/s, to BGR arrays; {ROUNDS} rounds of {SECONDS} s"
-    );
-    let mut all = Contender::ALL.map(|contender| (contender, Vec::new()));
-    for round in 0..ROUNDS {
-        // Whoever is first or last in a round may be lucky: everybody is once.
-        for place in 0..all.len() {
-            let (contender, costs) = &mut all[(round + place) % Contender::ALL.len()];
-            costs.push(bench.cost(*contender, round as u64));
-        }
-    }
-    if report(&mut all) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    let wanted = |job: &Job| std::env::args().any(|arg| arg == job.name());
+    let one = Job::ALL.iter().any(wanted);
+    let jobs = Job::ALL.into_iter().filter(|job| !one || wanted(job));
+    // Each is done, whatever came of the one before.
+    if jobs.filter(|job| !bench.run(*job)).count() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// Prints the table. Returns whether every target is met.
-fn report(all: &mut [(Contender, Vec<f64>)]) -> bool {
+fn report(job: Job, all: &mut [(Contender, Vec<f64>)]) -> bool {
     println!("  {:<54} {:>12} {:>17} {:>8} {:>9}", "", "CPU ms/frame", "min - max", "ours is", "target");
     let ours = all.iter_mut().find(|(contender, _)| *contender == Contender::Ours);
     let ours = ours.map_or(f64::NAN, |(_, costs)| median(costs));
@@ -94,11 +131,11 @@ fn report(all: &mut [(Contender, Vec<f64>)]) -> bool {
     for (contender, costs) in all {
         let cost = median(costs);
         let range = format!("{:.3} - {:.3}", 1e3 * costs[0], 1e3 * costs[costs.len() - 1]);
-        print!("  {:<54} {:>12.3} {range:>17}", contender.name(), 1e3 * cost);
+        print!("  {:<54} {:>12.3} {range:>17}", job.describe(*contender), 1e3 * cost);
         if *contender != Contender::Ours {
             print!(" {:>7.2}x", ours / cost);
         }
-        if let Some(target) = contender.target() {
+        if let Some(target) = job.target(*contender) {
             let missed = (ours / cost).total_cmp(&target).is_gt();
             met &= !missed;
             print!(" {:>9}", format!("<= {target:.2}"));
@@ -117,15 +154,35 @@ fn median(costs: &mut [f64]) -> f64 {
 }
 
 impl Bench {
+    /// Has every contender do the job and prints the figures. Returns whether every target is met.
+    fn run(&self, job: Job) -> bool {
+        println!(
+            "Python: {CAMERAS} cameras, 640x480, {FPS} fps, 1.5 Mbit/s, {}; {ROUNDS} rounds of {SECONDS} s",
+            job.title()
+        );
+        let mut all: Vec<_> = job.contenders().iter().map(|contender| (*contender, Vec::new())).collect();
+        let count = all.len();
+        for round in 0..ROUNDS {
+            // Whoever is first or last in a round may be lucky: everybody is once.
+            for place in 0..count {
+                let (contender, costs) = &mut all[(round + place) % count];
+                costs.push(self.cost(job, *contender, round as u64));
+            }
+        }
+        report(job, &mut all)
+    }
+
     /// CPU seconds for each frame.
-    fn cost(&self, contender: Contender, seed: u64) -> f64 {
+    fn cost(&self, job: Job, contender: Contender, seed: u64) -> f64 {
         let figures = match contender {
             Contender::Bare => self.bare(FPS),
             Contender::BareUnpaced => self.bare(0),
-            Contender::Ours => self.live(&python(), "ours.py", seed),
-            Contender::OpenCv => self.live(&python(), "opencv.py", seed),
+            Contender::Ours => self.live(&python(), "ours.py", &[job.name()], seed),
+            Contender::OpenCv => self.live(&python(), "opencv.py", &[], seed),
             // Debian's Python has the bindings.
-            Contender::GStreamer => self.live(Path::new("/usr/bin/python3"), "gstreamer.py", seed),
+            Contender::GStreamer => {
+                self.live(Path::new("/usr/bin/python3"), "gstreamer.py", &[job.name()], seed)
+            }
         };
         let least = u64::from(SECONDS * FPS) * CAMERAS as u64 * 9 / 10;
         assert!(figures.frames >= least, "{contender:?} did not keep up: {figures:?}");
@@ -133,11 +190,11 @@ impl Bench {
     }
 
     /// A Python program that receives from senders of its own.
-    fn live(&self, python: &Path, script: &str, seed: u64) -> Figures {
+    fn live(&self, python: &Path, script: &str, args: &[&str], seed: u64) -> Figures {
         let ports = ports();
         let _rig = Rig::start(&ports, &self.clip, self.dir.path(), seed);
         let mut command = Command::new(python);
-        command.arg(here().join(script)).arg(SECONDS.to_string());
+        command.arg(here().join(script)).args(args).arg(SECONDS.to_string());
         figures(command.args(ports.map(|port| port.to_string())))
     }
 

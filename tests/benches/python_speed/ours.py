@@ -1,8 +1,9 @@
-"""Framelock's Python package, as `make bench` measures it: packets of four cameras, every frame as a BGR array.
+"""Framelock's Python package, as `make bench` measures it: packets of four cameras.
 
-    ours.py SECONDS PORT...
+    ours.py pixels|coded SECONDS PORT...
 
-Prints frames and CPU seconds as JSON.
+`pixels` makes every frame a BGR array, `coded` takes the frames as they were sent. Prints frames and CPU seconds as
+JSON.
 """
 
 import json
@@ -25,18 +26,26 @@ def images(packet):
     return len(made)
 
 
+def coded(packet):
+    """How many compressed frames the packet has; each is taken out."""
+    taken = [frame.data for frame in packet if frame]
+    assert all(taken)
+    return len(taken)
+
+
 def main():
-    seconds, ports = float(sys.argv[1]), sys.argv[2:]
+    job, seconds, ports = sys.argv[1], float(sys.argv[2]), sys.argv[3:]
+    take, pixels = {"pixels": (images, "bgr"), "coded": (coded, None)}[job]
     cameras = {f"cam{number}": f"rtp://127.0.0.1:{port}" for number, port in enumerate(ports)}
-    with framelock.Aggregator(cameras, pixels="bgr", queue=4) as aggregator:
+    with framelock.Aggregator(cameras, pixels=pixels, queue=4) as aggregator:
         whole = 0
         while whole < 60:
             packet = aggregator.next(timeout=60)
-            images(packet)
+            take(packet)
             whole += packet.complete
         frames, used, end = 0, cpu(), time.monotonic() + seconds
         while time.monotonic() < end:
-            frames += images(aggregator.next(timeout=60))
+            frames += take(aggregator.next(timeout=60))
         print(json.dumps({"frames": frames, "cpu": cpu() - used}))
 
 
