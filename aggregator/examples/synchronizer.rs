@@ -5,7 +5,7 @@
 #![expect(clippy::print_stdout, reason = "an example prints")]
 
 use framelock_aggregator::sync::{CameraIndex, SyncCamera, SyncConfig, SyncFrame};
-use framelock_aggregator::{HostTime, Span, Synchronizer, Utc};
+use framelock_aggregator::{FrameStatus, HostTime, Span, Synchronizer, Utc};
 
 const PERIOD: Span = Span::from_millis(33);
 
@@ -50,7 +50,7 @@ fn tell(synchronizer: &mut Synchronizer<i64>, names: [&str; 2]) {
             let name = names[entry.camera.get()];
             match &entry.frame {
                 Some(frame) => print!(" {name} {}", frame.payload),
-                None => print!(" {name} {}", entry.status.as_str()),
+                None => print!(" {name} {}", FrameStatus::from(entry.status)),
             }
         }
         println!();
