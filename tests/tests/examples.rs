@@ -102,9 +102,9 @@ fn synchronizer() {
     assert_eq!(lines.len(), 30, "{lines:#?}");
     for (number, line) in lines.iter().enumerate() {
         let expected = if number % 10 == 9 {
-            format!("set {number}, 0.000 ms apart: left {number} right dropped")
+            format!("set {number}, 0ns apart: left {number} right dropped")
         } else {
-            format!("set {number}, 12.000 ms apart: left {number} right {number}")
+            format!("set {number}, 12.0ms apart: left {number} right {number}")
         };
         assert_eq!(*line, expected);
     }
