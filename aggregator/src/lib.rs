@@ -306,7 +306,7 @@
 //! # Recorded timing
 //!
 //! [`replay`] does that for a table of frame times, with the output of `framelock-aggregator packets`. The same input gives
-//! the same bytes every time. [`engine::replay_pcap`] does it for captured traffic, by way of all there is but the
+//! the same bytes every time. [`engine::offline::replay_pcap`] does it for captured traffic, by way of all there is but the
 //! sockets.
 //!
 //! ```

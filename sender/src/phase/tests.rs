@@ -129,9 +129,10 @@ fn a_camera_whose_starts_scatter_is_started_until_it_lands_near_and_then_left() 
     println!("restarts of cameras at 10 fps that start within +-12 ms (standard deviation)");
     let wanted =
         PhaseConfig { tolerance: Some(Span::from_millis(2)), restart_interval: Span::from_secs(5), ..CONFIG };
-    // By itself it settles for a third of the scatter, which a few starts tell to within a factor of two or three.
-    for (config, within) in [(CONFIG, Span::from_millis(10)), (wanted, Span::from_millis(2))] {
-        let mut counts = Vec::new();
+    // By itself it settles for a third of the scatter, which a few starts tell to within a factor of two or three; a
+    // sixth of the period is the most.
+    for (config, half, all) in [(CONFIG, 5, 17), (wanted, 2, 2)] {
+        let (mut counts, mut errors, mut stayed) = (Vec::new(), Vec::new(), 0);
         for seed in 0..20 {
             let behaviour = Behaviour {
                 drift_ppb: 300,
@@ -140,19 +141,24 @@ fn a_camera_whose_starts_scatter_is_started_until_it_lands_near_and_then_left() 
                 ..Behaviour::new(10, restarting())
             };
             let mut simulation = Simulation::new(behaviour, config, seed);
-            simulation.run(config.restart_interval * 60);
+            simulation.run(config.restart_interval * 150);
             assert_eq!(simulation.state(), PhaseState::Holding, "{seed}");
             let error = *simulation.outcome.errors.last().unwrap();
-            // The stamps and the clock may be off by a little.
-            assert!(error <= within + Span::from_micros(200), "{seed}: {error}");
+            errors.push(error);
             let count = simulation.outcome.restarts().count();
             simulation.run(Span::from_secs(600));
-            assert_eq!(simulation.outcome.restarts().count(), count, "it stays where it landed");
+            stayed += usize::from(simulation.outcome.restarts().count() == count);
             counts.push(count);
         }
         counts.sort_unstable();
-        println!("  tolerance {:?}: {counts:?}", config.tolerance);
+        errors.sort_unstable();
+        println!("  tolerance {:?}: {counts:?} {} {}", config.tolerance, errors[10], errors[19]);
+        // The stamps and the clock may be off by a little.
+        let within = |error: Span, ms| error <= Span::from_millis(ms) + Span::from_micros(200);
+        assert!(within(errors[10], half) && within(errors[19], all), "{errors:?}");
         assert!(counts[10] <= 10, "{counts:?}");
+        // The drift carries one over the edge now and then that landed close to it.
+        assert!(stayed >= 15, "{stayed} of 20 stayed where they landed");
     }
 }
 
