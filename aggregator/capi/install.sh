@@ -12,7 +12,7 @@ built=$1
 prefix=$(realpath -m "$2")
 to=${DESTDIR:-}$prefix
 
-version=$(sed -n 's/^version = "\(.*\)"$/\1/p' "$here/../../Cargo.toml" | head -n 1)
+version=$(sed -n '/^version = "/{s/^version = "\(.*\)"$/\1/p;q}' "$here/../../Cargo.toml")
 abi=$(sed -n 's/^#define FRAMELOCK_ABI //p' "$here/include/framelock.h")
 [ -n "$version" ] && [ -n "$abi" ] || { echo "install: no version in Cargo.toml, or no FRAMELOCK_ABI in framelock.h" >&2; exit 1; }
 

@@ -32,7 +32,9 @@ nm -D --defined-only "$prefix/lib/libframelock.so" | awk '{ print $3 }' | sort -
 diff "$work/declared" "$work/exported"
 # What its documentation speaks of exists.
 [ -z "$(comm -23 "$work/called" "$work/declared")" ] || fail "the header names $(comm -23 "$work/called" "$work/declared")"
-objdump -p "$prefix/lib/libframelock.so" | grep -q "SONAME *$(basename "$(readlink "$prefix/lib/libframelock.so")")$" ||
+# Read to its end first: a grep that stops at its match kills objdump, and with pipefail that is a failure by chance.
+dynamic=$(objdump -p "$prefix/lib/libframelock.so")
+grep -q "SONAME *$(basename "$(readlink "$prefix/lib/libframelock.so")")$" <<< "$dynamic" ||
   fail "the library's name is not that of its link"
 
 compile() { # COMPILER OUT SOURCE...
@@ -98,6 +100,7 @@ done
 
 say "the static library"
 cc "${c_flags[@]}" "$here/wrong_use.c" "$here/support.c" "${found_static[@]}" -o wrong_use_static
-! objdump -p wrong_use_static | grep -q libframelock || fail "not linked statically"
+dynamic=$(objdump -p wrong_use_static)
+! grep -q libframelock <<< "$dynamic" || fail "not linked statically"
 timeout 300 ./wrong_use_static
 say "all is well"
