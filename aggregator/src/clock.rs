@@ -15,6 +15,11 @@ pub(crate) fn now() -> HostTime {
     HostTime::from_nanos(nanos(clock_gettime(ClockId::Monotonic)))
 }
 
+/// Sleeps. What waits for this thread does so until then.
+pub(crate) fn nap(span: Span) {
+    std::thread::sleep(span.to_duration());
+}
+
 /// A fresh reading of both clocks of this machine: `CLOCK_REALTIME` between two reads of
 /// `CLOCK_MONOTONIC`, the closest of three.
 #[must_use]

@@ -57,7 +57,7 @@ for extra in gcc clang; do command -v "$extra" >/dev/null && c_compilers+=("$ext
 for extra in g++ clang++; do command -v "$extra" >/dev/null && cpp_compilers+=("$extra"); done
 for compiler in "${c_compilers[@]}"; do
   say "compiling with $compiler"
-  for name in packets wrong_use leaks with_senders; do compile "$compiler" "$name" "$here/$name.c" "$here/support.c"; done
+  for name in packets files wrong_use leaks with_senders; do compile "$compiler" "$name" "$here/$name.c" "$here/support.c"; done
   compile "$compiler" example_c "$here/../examples/packets.c"
   # shellcheck disable=SC2046 # words
   "$compiler" "${c_flags[@]}" -c "$here/support.c" $(pkg-config --cflags framelock) -o "$work/support.o"
@@ -70,11 +70,29 @@ done
 
 # What is freed twice, used after, or left behind is seen in the library's allocations too: they are the program's.
 say "compiling with sanitizers"
-for name in wrong_use packets; do compile cc "${name}_sanitized" -fsanitize=address,undefined "$here/$name.c" "$here/support.c"; done
+for name in wrong_use packets files; do compile cc "${name}_sanitized" -fsanitize=address,undefined "$here/$name.c" "$here/support.c"; done
 compile cc support_sanitized.o -fsanitize=address,undefined -c "$here/support.c"
 compile c++ wrapper_sanitized -fsanitize=address,undefined "$here/wrapper.cpp" "$work/support_sanitized.o"
 echo 'int main(void) { framelock_config_new(); }' | compile cc leaky -fsanitize=address -include framelock.h -x c -
 sanitized() { run 600 env ASAN_OPTIONS=detect_leaks=1 UBSAN_OPTIONS=halt_on_error=1 "$@"; }
+
+say "clips, and a web server with an image"
+clip() { # SECONDS NAME
+  ffmpeg -v error -nostdin -f lavfi -i "testsrc2=size=160x96:rate=25:duration=$1" -c:v libx264 -preset ultrafast -bf 2 "$2"
+}
+clip 2 "$work/long.mp4"
+clip 1 "$work/short.mp4"
+mkdir "$work/web"
+ffmpeg -v error -nostdin -f lavfi -i color=red:size=64x48 -frames:v 1 -q:v 2 -pix_fmt yuvj420p "$work/web/red.jpg"
+python3 -u -m http.server --bind 127.0.0.1 --directory "$work/web" 0 > "$work/web.log" 2>&1 &
+trap "kill $!" EXIT
+for _ in $(seq 600); do
+  port=$(sed -n 's/.* port \([0-9]*\) .*/\1/p' "$work/web.log")
+  [ -z "$port" ] || break
+  sleep 0.1
+done
+[ -n "$port" ] || fail "the web server does not start: $(cat "$work/web.log")"
+files=("$work/long.mp4" "$work/short.mp4" "http://127.0.0.1:$port/red.jpg")
 
 cd "$work"
 sanitized ./leaky > leaky.log 2>&1 && fail "the sanitizer does not see a leak in the library"
@@ -83,8 +101,10 @@ run 300 ./wrong_use
 sanitized ./wrong_use_sanitized
 run 600 ./packets
 sanitized ./packets_sanitized
-run 600 ./wrapper
-sanitized ./wrapper_sanitized
+run 300 ./files "${files[@]}"
+sanitized ./files_sanitized "${files[@]}"
+run 600 ./wrapper long.mp4
+sanitized ./wrapper_sanitized long.mp4
 run 600 ./leaks
 for example in ./example_c ./example_cpp; do
   run 300 ./with_senders $example 60 > example.log

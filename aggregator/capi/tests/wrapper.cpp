@@ -178,9 +178,20 @@ void what_is_wrong_is_an_exception(Aggregator &aggregator) {
     CHECK(framelock::version() == framelock_version(), "its version");
 }
 
+void a_loop_ends_with_its_files(const char *clip) {
+    Aggregator aggregator({{"clip", "file:" + std::string(clip) + ",fast"}});
+    Subscription subscription = aggregator.subscribe({framelock::Pixels::gray, false, framelock::Queue::all, 5});
+    int count = 0;
+    for (const Packet &packet : subscription) count += packet["clip"].image().width == 160u;
+    CHECK(count == 50, "%d packets of 50 frames", count);
+    for (const Packet &packet : subscription) CHECK(false, "packet %d after the last", int(packet.number()));
+    expect<framelock::StreamEnded>("end", [&] { subscription.next(); });
+}
+
 } // namespace
 
-int main() {
+int main(int argc, char **argv) {
+    CHECK(argc == 2, "usage: wrapper CLIP, of 50 frames");
     SenderOptions later = USUAL;
     later.source = "test:phase=11ms";
     Sender left = start_sender("left", USUAL), right = start_sender("right", later);
@@ -192,6 +203,7 @@ int main() {
     cameras_have_a_status(aggregator);
     a_camera_without_a_frame_throws(aggregator);
     what_is_wrong_is_an_exception(aggregator);
+    a_loop_ends_with_its_files(argv[1]);
     kill_sender(&left);
     kill_sender(&right);
 }

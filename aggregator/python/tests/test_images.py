@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import cv2
 import framelock
@@ -117,3 +118,27 @@ def test_threads_that_ask_for_one_image_get_one(rig: Rig) -> None:
     for thread in threads:
         thread.join()
     assert all(len(found) == 4 and len({id(image) for image in found}) == 1 for found in images)
+
+
+def test_memory_of_images_is_used_again_but_not_while_anything_refers_to_it(rig: Rig) -> None:
+    with framelock.Aggregator({"left": rig.cameras["left"]}, queue=200) as aggregator:
+        frames = [packet["left"] for packet in complete(aggregator, 12)]
+
+    def memory(image: np.ndarray[Any, Any]) -> int:
+        return int(image.ctypes.data)
+
+    # One after the other, and nobody has the last one any more: one place will do. CPython frees at once what nobody has.
+    places = {memory(frames.pop().image) for _ in range(3)}
+    assert len(places) == 1, "memory is used again"
+    # Whatever refers to an image keeps it: itself, a row, its buffer, a view of a view.
+    kept = frames.pop().image
+    row = frames.pop().image[100]
+    view = memoryview(frames.pop().image)
+    red = frames.pop().image[..., 2].T
+    before = [kept.copy(), row.copy(), bytes(view), red.copy()]
+    others = [frames.pop().image for _ in range(4)]
+    for image in others:
+        image[:] = 255
+    assert (kept == before[0]).all() and (row == before[1]).all() and bytes(view) == before[2]
+    assert (red == before[3]).all()
+    assert len({memory(image) for image in [*others, kept]}) == 5

@@ -25,6 +25,14 @@ use crate::timestamp::HostClock;
 /// How often the status that consumers see is renewed.
 const STATUS_INTERVAL: Span = Span::from_millis(250);
 
+/// The longest and the shortest that the thread sleeps through what arrives, where no packet can come of it. Requests wait
+/// that long.
+const NAP: std::ops::Range<Span> = Span::from_millis(1)..Span::from_millis(40);
+/// How much later than a frame can be here the thread wakes up for it: one that is late by its jitter is there by then.
+const LEEWAY: Span = Span::from_micros(500);
+/// How long it then waits for the one frame that a packet still needs before it looks at the others.
+const GRACE: Span = Span::from_millis(4);
+
 /// What the loop can be told.
 #[derive(Clone, Copy, Debug)]
 pub enum Command {
@@ -63,8 +71,21 @@ pub(crate) async fn run(
             demand = shared.hub.demand();
             apply(demand, &mut engine, &shared);
         }
-        let now = clock::now();
-        let due = timers(&engine).map_or(status_due, |due| due.min(status_due));
+        let timer = timers(&engine);
+        let mut due = timer.map_or(status_due, |due| due.min(status_due));
+        let mut now = clock::now();
+        // Waking up costs more than what is then to be done: where that can be, once for the frames of all cameras.
+        let quiet = engine.quiet_until().filter(|_| sessions.is_empty() && sockets.are_roomy());
+        let only = quiet.filter(|(until, _)| *until + GRACE > now).map(|(until, port)| {
+            let end = until + LEEWAY;
+            let nap = timer.map_or(end, |timer| timer.min(end)) - now;
+            if nap >= NAP.start {
+                clock::nap(nap.min(NAP.end));
+                now = clock::now();
+            }
+            due = due.min(until + GRACE);
+            port
+        });
         tokio::select! {
             biased;
             () = shared.stopping() => break,
@@ -76,7 +97,7 @@ pub(crate) async fn run(
                 let _nobody_listens = answer.send(result);
             }
             () = shared.hub.changed() => {}
-            ready = sockets.readable() => {
+            ready = sockets.readable(only) => {
                 if let Err(error) = ready {
                     tracing::debug!(%error, "waiting for datagrams");
                 }
@@ -93,7 +114,7 @@ pub(crate) async fn run(
         }
         // However long this thread was held up: no timer is served before what arrived before it.
         let now = clock::now();
-        let overdue = timers(&engine).is_some_and(|due| due <= now);
+        let overdue = timer.is_some_and(|due| due <= now);
         let behind = sockets.receive(&mut batch, overdue, |port, datagram, host| {
             engine.handle_datagram(port, datagram, host)
         });

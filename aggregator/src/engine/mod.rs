@@ -214,6 +214,14 @@ impl Engine {
         ports.chain(self.sync.poll_timeout()).min()
     }
 
+    /// Until when no packet comes of what arrives, if the cameras keep their pace, and the port of the frame that is then
+    /// waited for; see [`Synchronizer::quiet_until`]. `None` while frames are decoded: that begins as they come.
+    #[must_use]
+    pub fn quiet_until(&self) -> Option<(HostTime, PortIndex)> {
+        let (until, camera) = self.sync.quiet_until().filter(|_| !self.decoding)?;
+        Some((until, self.cameras.get(camera.get())?.port))
+    }
+
     /// The next datagram to send.
     pub fn poll_transmit(&mut self, now: HostTime) -> Option<(PortIndex, Transmit)> {
         self.ports.iter_mut().enumerate().find_map(|(index, port)| match &mut port.kind {

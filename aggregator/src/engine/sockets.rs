@@ -18,7 +18,7 @@ use crate::source::{Channel, Datagram, PortSpec, SourceSpec, Transmit};
 use crate::timestamp::HostClock;
 
 /// Batches read from one socket before others than the sockets get their turn.
-const BATCHES_IN_A_ROW: usize = 4;
+const BATCHES_IN_A_ROW: usize = 16;
 
 /// Memory of so many datagrams is kept for the next ones, each of at most so many bytes: all that come in Ethernet
 /// frames.
@@ -101,12 +101,17 @@ impl Sockets {
         }
     }
 
-    /// Waits until there may be something to receive.
-    pub(super) async fn readable(&self) -> io::Result<()> {
+    /// Whether the kernel keeps what arrives for a while without anybody reading it: a key frame of every camera.
+    pub(super) fn are_roomy(&self) -> bool {
+        self.ports.iter().all(|port| port.socket.is_roomy())
+    }
+
+    /// Waits until there may be something to receive: on the sockets of the source `only`, or on any.
+    pub(super) async fn readable(&self, only: Option<PortIndex>) -> io::Result<()> {
         let any = |context: &mut Context<'_>| {
             // Every socket must be asked, so that each of them can wake us.
             let mut ready = Poll::Pending;
-            for port in &self.ports {
+            for port in self.ports.iter().filter(|port| only.is_none_or(|only| port.index == only)) {
                 if !port.waiting.is_empty() {
                     ready = Poll::Ready(Ok(()));
                 }
@@ -194,8 +199,8 @@ impl Port {
                 waiting.push_back(Waiting { from, data: kept, arrival, host: *host });
             };
             match self.socket.receive(batch, surely, keep) {
-                Ok(0) => break,
-                Ok(_) => return,
+                Ok(true) => return,
+                Ok(false) => break,
                 Err(error) => {
                     // ICMP errors of what we sent come back here; the socket works on.
                     tracing::trace!(address = %self.socket.address(), %error, "receive");

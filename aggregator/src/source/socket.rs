@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::task::{Context, Poll};
 
 use framelock_common::time::{HostTime, Span};
-use quinn_udp::{BATCH_SIZE, RecvMeta, UdpSocketState};
+use quinn_udp::{RecvMeta, UdpSocketState};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
@@ -22,6 +22,10 @@ const RECEIVE_BUFFER: usize = 16 << 20;
 const SMALL_BUFFER: usize = 1 << 20;
 /// The largest that the kernel hands out in one read: 64 KiB of coalesced datagrams.
 const READ_SIZE: usize = 65_536;
+
+/// Datagrams, or trains of coalesced ones, in one batch: more than there are of a frame, for each costs a little even
+/// where none is there.
+const BATCH_SIZE: usize = 8;
 
 /// How far the kernel's clock of timestamps and ours may seem apart without a step of either.
 const CLOCKS_APART: Span = Span::from_millis(10);
@@ -83,6 +87,8 @@ pub struct UdpPort {
     address: SocketAddr,
     /// When there was last nothing in it to read: no datagram in it is older.
     empty: Cell<HostTime>,
+    /// See [`Self::is_roomy`].
+    roomy: bool,
 }
 
 impl UdpPort {
@@ -93,14 +99,14 @@ impl UdpPort {
     /// When the port is taken or the address is not ours.
     pub fn bind(address: SocketAddr) -> Result<Self, SocketError> {
         let socket = bind(address)?;
-        enlarge_buffer(&socket, address);
-        Self::with_socket(socket, address).map_err(|source| SocketError::Other { address, source })
+        let roomy = enlarge_buffer(&socket, address) >= SMALL_BUFFER;
+        Self::with_socket(socket, address, roomy).map_err(|source| SocketError::Other { address, source })
     }
 
-    fn with_socket(socket: Socket, address: SocketAddr) -> io::Result<Self> {
+    fn with_socket(socket: Socket, address: SocketAddr, roomy: bool) -> io::Result<Self> {
         let socket = UdpSocket::from_std(socket.into())?;
         let state = UdpSocketState::new((&socket).into())?;
-        Ok(Self { socket, state, address, empty: Cell::new(clock::now()) })
+        Ok(Self { socket, state, address, empty: Cell::new(clock::now()), roomy })
     }
 
     /// The address that was asked for.
@@ -115,14 +121,19 @@ impl UdpPort {
         self.socket.local_addr()
     }
 
+    /// Whether its buffer holds what arrives in a tenth of a second, even a key frame.
+    pub fn is_roomy(&self) -> bool {
+        self.roomy
+    }
+
     /// Ready when there may be something to read.
     pub fn poll_readable(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.socket.poll_recv_ready(context)
     }
 
-    /// Reads one batch without waiting and hands each datagram to `each` with its sender and its
-    /// arrival. Returns how many; 0 when there is nothing to read: as far as the runtime knows, which learns of
-    /// datagrams only between tasks, or if `surely`, as the kernel says.
+    /// Reads one batch without waiting and hands each datagram to `each` with its sender and its arrival. Returns
+    /// whether there may be more to read: as far as the runtime knows, which learns of datagrams only between tasks,
+    /// or if `surely`, as the kernel says.
     ///
     /// # Errors
     /// Whatever the kernel reports, such as the network going down; the socket stays usable.
@@ -131,38 +142,53 @@ impl UdpPort {
         batch: &mut Batch,
         surely: bool,
         mut each: impl FnMut(&[u8], SocketAddr, HostTime, &HostClock),
-    ) -> io::Result<usize> {
+    ) -> io::Result<bool> {
         let mut slices = batch.storage.chunks_mut(READ_SIZE).map(IoSliceMut::new);
         let mut slices: [IoSliceMut<'_>; BATCH_SIZE] =
             std::array::from_fn(|_| slices.next().unwrap_or_else(|| IoSliceMut::new(&mut [])));
         let meta = &mut batch.meta;
+        let (oldest, count) = (self.empty.get(), Cell::new(0));
+        // Where the kernel has less than there is room for, it has no more, and asking again is spared.
         let mut recv = || {
             let before = clock::now();
-            let read = self.state.recv((&self.socket).into(), &mut slices, meta);
-            if is_empty(&read) {
-                self.empty.set(before);
+            match self.state.recv((&self.socket).into(), &mut slices, meta) {
+                Ok(BATCH_SIZE) => count.set(BATCH_SIZE),
+                Ok(few) => {
+                    count.set(few);
+                    self.empty.set(before);
+                    return Err(io::ErrorKind::WouldBlock.into());
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.empty.set(before);
+                    return Err(error);
+                }
+                Err(error) => return Err(error),
             }
-            read
+            Ok(())
         };
         let mut read = self.socket.try_io(Interest::READABLE, &mut recv);
-        if surely && is_empty(&read) {
+        if surely && count.get() == 0 && is_empty(&read) {
             read = recv();
         }
-        let count = match read {
-            Ok(count) => count,
-            read if is_empty(&read) => return Ok(0),
+        let more = match read {
+            Ok(()) => true,
+            read if is_empty(&read) => false,
             Err(error) => return Err(error),
         };
+        let count = count.get();
+        if count == 0 {
+            return Ok(more);
+        }
         // Fresh reads for every batch: a pair frozen at start would not follow the clock's discipline.
         let (clock, now) = (clock::sandwich(), clock::now());
-        let max_age = now - self.empty.get() + CLOCKS_APART;
+        let max_age = now - oldest + CLOCKS_APART;
         for (meta, data) in batch.meta[..count].iter().zip(batch.storage.chunks(READ_SIZE)) {
             let arrival = clock::kernel_arrival(meta.timestamp, &clock, now, max_age);
             for datagram in data[..meta.len].chunks(meta.stride.max(1)) {
                 each(datagram, meta.addr, arrival, &clock);
             }
         }
-        Ok(count)
+        Ok(more)
     }
 
     /// Sends without waiting; a full socket buffer drops the datagram, as the network might.
@@ -178,7 +204,7 @@ impl UdpPort {
     }
 }
 
-fn is_empty(read: &io::Result<usize>) -> bool {
+fn is_empty<T>(read: &io::Result<T>) -> bool {
     read.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
 }
 
@@ -225,8 +251,8 @@ fn no_ipv6(error: &io::Error) -> bool {
     unsupported.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
-/// As large as allowed: beyond the system's limit where we are privileged, else up to it.
-fn enlarge_buffer(socket: &Socket, address: SocketAddr) {
+/// As large as allowed: beyond the system's limit where we are privileged, else up to it. Returns how large.
+fn enlarge_buffer(socket: &Socket, address: SocketAddr) -> usize {
     if rustix::net::sockopt::set_socket_recv_buffer_size_force(socket, RECEIVE_BUFFER).is_err()
         && let Err(error) = socket.set_recv_buffer_size(RECEIVE_BUFFER)
     {
@@ -240,6 +266,7 @@ fn enlarge_buffer(socket: &Socket, address: SocketAddr) {
             "small receive buffer; if packets get lost raise it with: sysctl -w net.core.rmem_max={RECEIVE_BUFFER}"
         );
     }
+    size
 }
 
 #[cfg(test)]
@@ -257,7 +284,7 @@ impl UdpPort {
             std::thread::sleep(READ_LATE.to_duration());
             let (read, mut stamped) = (clock::now(), false);
             let each = |_: &[u8], _, arrival, _: &_| stamped = read - arrival > READ_LATE / 2;
-            assert_eq!(port.receive(&mut batch, true, each).unwrap(), 1);
+            assert!(!port.receive(&mut batch, true, each).unwrap(), "one datagram, and no more");
             if stamped {
                 return port;
             }
@@ -305,17 +332,50 @@ mod tests {
     async fn what_the_runtime_does_not_know_of_yet_can_be_read() {
         let port = UdpPort::stamping();
         let (mut batch, mut got) = (Batch::default(), Vec::new());
-        assert_eq!(port.receive(&mut batch, true, |_, _, _, _| ()).unwrap(), 0);
+        let nothing = |_: &[u8], _, _, _: &_| panic!("nobody told the runtime");
+        assert!(!port.receive(&mut batch, true, nothing).unwrap());
         let sender = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         sender.send_to(b"one", port.socket.local_addr().unwrap()).unwrap();
         let sent = clock::now();
         // The thread is held up, for longer than a source may be silent.
         std::thread::sleep(Duration::from_millis(2_100));
-        assert_eq!(port.receive(&mut batch, false, |_, _, _, _| ()).unwrap(), 0, "nobody told the runtime");
+        assert!(!port.receive(&mut batch, false, nothing).unwrap());
         let each = |data: &[u8], _, arrival, _: &_| got.push((data.to_vec(), arrival));
-        assert_eq!(port.receive(&mut batch, true, each).unwrap(), 1);
+        assert!(!port.receive(&mut batch, true, each).unwrap());
         let (data, arrival) = got.pop().unwrap();
         assert_eq!(data, b"one");
         assert!(arrival - sent < Span::from_secs(1), "{}", arrival - sent);
+    }
+
+    /// The runtime is asked again only where there may be more: what comes after a batch that was not full must be
+    /// told of all the same.
+    #[tokio::test]
+    async fn what_comes_after_the_last_of_a_batch_is_told_of() {
+        let port = UdpPort::stamping();
+        let sender = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let mut batch = Batch::default();
+        for (sent, round) in
+            [1, 2, BATCH_SIZE, BATCH_SIZE + 1, 3 * BATCH_SIZE, 5].into_iter().cycle().zip(0..60)
+        {
+            for _ in 0..sent {
+                sender.send_to(&[0], port.local_address().unwrap()).unwrap();
+            }
+            let mut left = sent;
+            while left > 0 {
+                let told = std::future::poll_fn(|context| port.poll_readable(context));
+                tokio::time::timeout(Duration::from_secs(60), told)
+                    .await
+                    .expect("told of datagrams")
+                    .unwrap();
+                while {
+                    let mut got = 0;
+                    let more = port.receive(&mut batch, round % 2 == 1, |_, _, _, _| got += 1).unwrap();
+                    left -= got;
+                    assert_eq!(more, got == BATCH_SIZE);
+                    more
+                } {}
+            }
+        }
+        assert!(!port.receive(&mut batch, true, |_, _, _, _| ()).unwrap());
     }
 }

@@ -10,6 +10,7 @@ mod config;
 mod fronts;
 mod pace;
 mod queue;
+mod quiet;
 mod reference;
 mod rhythm;
 mod set;

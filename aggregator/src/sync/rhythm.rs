@@ -33,6 +33,11 @@ impl Delay {
         Self(self.0.saturating_sub(shift.as_nanos()))
     }
 
+    /// When a frame that is captured at `time` arrives with this delay.
+    pub(super) const fn arrival(self, time: Utc) -> HostTime {
+        HostTime::from_nanos(time.as_unix_nanos().saturating_add(self.0))
+    }
+
     /// How much longer this delay is than `other`.
     pub(super) const fn longer_than(self, other: Self) -> Span {
         Span::from_nanos(self.0.saturating_sub(other.0))

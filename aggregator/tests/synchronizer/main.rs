@@ -7,6 +7,7 @@ mod approximate_time;
 mod clocks;
 mod faults;
 mod policies;
+mod quiet;
 mod rates;
 mod simulate;
 mod start;

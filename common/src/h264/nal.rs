@@ -118,16 +118,7 @@ fn trim_zeros(nal: &[u8]) -> &[u8] {
 
 /// The offset of the first 00 00 01 at or after `from`.
 pub(super) fn find_start_code(data: &[u8], from: usize) -> Option<usize> {
-    let mut at = from;
-    // Looks at every third byte while it cannot be part of a start code.
-    while at + 2 < data.len() {
-        match data[at + 2] {
-            1 if data[at] == 0 && data[at + 1] == 0 => return Some(at),
-            0 => at += 1,
-            _ => at += 3,
-        }
-    }
-    None
+    memchr::memmem::find(data.get(from..)?, &[0, 0, 1]).map(|at| from + at)
 }
 
 #[cfg(test)]

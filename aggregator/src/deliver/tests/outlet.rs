@@ -168,6 +168,32 @@ fn frames_that_are_decoded_when_taken_wait_for_nothing() {
 }
 
 #[test]
+fn a_consumer_is_told_of_decoding_only_when_it_can_go_on() {
+    let mut rig = Rig::new(Pixels::Decoded, Queue::Newest(5));
+    let frames: Vec<_> = (0..4).map(frame).collect();
+    frames.chunks(2).for_each(|pair| rig.offer(pair));
+    let told = |settled: usize| {
+        frames[settled].settle(tiny());
+        rig.outlet.may_go_on()
+    };
+    assert_eq!([told(2), told(3), told(0)], [false; 3], "the first packet waits for its second frame");
+    assert!(told(1));
+    assert!(rig.settle());
+    assert!(!rig.outlet.may_go_on(), "both are ready: of those it was told when they came");
+
+    let mut rig = Rig::new(Pixels::None, Queue::Newest(5));
+    rig.offer(std::slice::from_ref(&frames[0]));
+    assert!(!rig.outlet.may_go_on(), "who wants no pixels waits for none");
+
+    let mut rig = Rig::new(Pixels::Decoded, Queue::Newest(5));
+    rig.offer(&[Frame::new(CodedFrame { codec: Codec::Jpeg, ..coded(0) })]);
+    let taken = rig.outlet.pop().expect("ready as it is");
+    assert!(rig.outlet.may_go_on(), "it waits for the frames of the packet that it took");
+    rig.outlet.finish(taken);
+    assert!(!rig.outlet.may_go_on());
+}
+
+#[test]
 fn who_wants_vectors_gets_no_frame_without() {
     let subscription = Subscription { motion_vectors: true, ..Subscription::default() };
     let mut outlet = Outlet::new(subscription);

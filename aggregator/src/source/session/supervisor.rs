@@ -72,6 +72,11 @@ impl Sessions {
         }
     }
 
+    /// Whether there is no session.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.handles.is_empty()
+    }
+
     /// The next event if there is one already.
     pub(crate) fn ready(&mut self) -> Option<(usize, SessionEvent)> {
         // Sessions end by failing for good; nobody asks for what they leave.
