@@ -2,8 +2,8 @@
 
 use std::process::Command;
 
-use framelock_aggregator::FrameStatus;
 use framelock_aggregator::sync::SourceState;
+use framelock_aggregator::{FrameStatus, Queue, Subscription};
 
 use super::*;
 
@@ -79,6 +79,25 @@ fn a_shorter_file_ends_and_the_others_go_on() {
     let both = packets.iter().filter(|packet| packet.complete).count();
     assert_eq!(both, 25, "{packets:?}");
     assert_eq!(packets[49].entries[1].status, FrameStatus::Broken);
+}
+
+/// The first frame may be the only key frame.
+#[test]
+fn who_subscribes_after_the_start_gets_the_first_frame_all_the_same() {
+    let clip = Clip::make("clip.mp4", "1", "25", "-bf 2");
+    for options in ["", ",fast"] {
+        let aggregator = aggregator(&[clip.source(options)]);
+        std::thread::park_timeout(Duration::from_millis(500));
+        let queue = Queue::All { limit: 100 };
+        let mut consumer = aggregator.subscribe(Subscription { queue, ..Subscription::decoded() }).unwrap();
+        let mut frames = 0;
+        while let Ok(packet) = consumer.next(PATIENCE) {
+            let packet = packet.expect("in time");
+            assert_eq!(packet.entries[0].status, FrameStatus::Okay, "packet {frames}");
+            frames += 1;
+        }
+        assert_eq!(frames, 25);
+    }
 }
 
 #[test]

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 /// Recordings that began further apart do not belong together: each begins at once.
 const TOGETHER: Span = Span::from_secs(24 * 3_600);
-/// How long files that are ready wait for others that are being opened.
+/// How long files that are ready wait for others that are being opened, and for somebody who takes their frames.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// A place that is past by more than this is not taken any more: the file begins at once.
 const PAST: Span = Span::from_secs(1);
@@ -122,8 +122,8 @@ impl Seat {
         }
     }
 
-    /// The file was opened and has this first capture: waits until all that are being opened are, and gives when it
-    /// is to begin. `now` tells the time.
+    /// The file was opened and has this first capture: waits until all that are being opened are and, for a while,
+    /// until nobody holds them; gives when it is to begin. `now` tells the time.
     pub(super) async fn begin(&self, capture: Option<Utc>, now: impl Fn() -> HostTime) -> HostTime {
         let state = &self.program.state;
         self.set(if self.in_turn { Member::Reading } else { Member::Playing });
@@ -136,6 +136,9 @@ impl Seat {
         let all = changes.wait_for(|state| !opening(state));
         // What it gives would lock the state.
         let _either_way = tokio::time::timeout(PATIENCE, all).await.is_ok();
+        // A program that starts with its files as cameras wants their first frames; they may be the only key frames.
+        let mut hold = self.program.hold.clone();
+        let _either_way = tokio::time::timeout(PATIENCE, hold.wait_for(|held| !held)).await.is_ok();
         let mut begin = now();
         state.send_modify(|state| begin = state.begin(capture, begin));
         begin
