@@ -133,7 +133,7 @@ def test_memory_of_images_is_used_again_but_not_while_anything_refers_to_it(rig:
     # Whatever refers to an image keeps it: itself, a row, its buffer, a view of a view.
     kept = frames.pop().image
     row = frames.pop().image[100]
-    view = memoryview(frames.pop().image)
+    view = frames.pop().image.data
     red = frames.pop().image[..., 2].T
     before = [kept.copy(), row.copy(), bytes(view), red.copy()]
     others = [frames.pop().image for _ in range(4)]
