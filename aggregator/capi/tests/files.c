@@ -73,7 +73,7 @@ static void jpeg_is_decoded_when_it_is_taken(const char *url) {
             continue;
         }
         CHECK(info->codec == FRAMELOCK_CODEC_JPEG && info->time_source == FRAMELOCK_TIME_SOURCE_ARRIVAL, "what is it?");
-        CHECK(info->frame_type == FRAMELOCK_FRAME_TYPE_UNKNOWN && info->key, "%u", (unsigned)info->frame_type);
+        CHECK(info->frame_type == FRAMELOCK_FRAME_TYPE_I && info->key, "%u", (unsigned)info->frame_type);
         CHECK(info->size > 4 && info->data[0] == 0xff && info->data[1] == 0xd8, "no JPEG");
         FramelockImage image;
         OK(framelock_frame_image(frame, &image, &error));
