@@ -76,7 +76,7 @@ pub(crate) async fn run(
         let mut now = clock::now();
         // Waking up costs more than what is then to be done: where that can be, once for the frames of all cameras.
         let quiet = engine.quiet_until().filter(|_| sessions.is_empty() && sockets.are_roomy());
-        let only = quiet.filter(|(until, _)| *until + GRACE > now).map(|(until, port)| {
+        let only = quiet.filter(|(until, _)| *until + GRACE > now).and_then(|(until, port)| {
             let end = until + LEEWAY;
             let nap = timer.map_or(end, |timer| timer.min(end)) - now;
             if nap >= NAP.start {
@@ -84,7 +84,8 @@ pub(crate) async fn run(
                 now = clock::now();
             }
             due = due.min(until + GRACE);
-            port
+            // After a nap that was not long enough what has arrived is read first: the kernel keeps it only for so long.
+            (end - now < NAP.start).then_some(port)
         });
         tokio::select! {
             biased;
