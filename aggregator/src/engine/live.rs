@@ -72,21 +72,12 @@ pub(crate) async fn run(
             apply(demand, &mut engine, &shared);
         }
         let timer = timers(&engine);
-        let mut due = timer.map_or(status_due, |due| due.min(status_due));
-        let mut now = clock::now();
-        // Waking up costs more than what is then to be done: where that can be, once for the frames of all cameras.
-        let quiet = engine.quiet_until().filter(|_| sessions.is_empty() && sockets.are_roomy());
-        let only = quiet.filter(|(until, _)| *until + GRACE > now).and_then(|(until, port)| {
-            let end = until + LEEWAY;
-            let nap = timer.map_or(end, |timer| timer.min(end)) - now;
-            if nap >= NAP.start {
-                clock::nap(nap.min(NAP.end));
-                now = clock::now();
-            }
-            due = due.min(until + GRACE);
-            // After a nap that was not long enough what has arrived is read first: the kernel keeps it only for so long.
-            (end - now < NAP.start).then_some(port)
-        });
+        let naps = sessions.is_empty() && sockets.are_roomy();
+        let quiet = if naps { engine.quiet_until() } else { None };
+        let only = quiet.and_then(|quiet| sleep_through(quiet, timer));
+        let now = clock::now();
+        let grace = quiet.filter(|_| only.is_some()).map(|(until, _)| until + GRACE);
+        let due = timer.into_iter().chain(grace).fold(status_due, HostTime::min);
         tokio::select! {
             biased;
             () = shared.stopping() => break,
@@ -175,6 +166,22 @@ fn take(engine: &mut Engine, port: PortIndex, event: SessionEvent, own: &mut Opt
     if waits {
         engine.handle_timeout(at, &host);
     }
+}
+
+/// Sleeps while no packet can come of what arrives, but no longer than to the `timer`: waking up costs more than what is
+/// then to be done, so once for the frames of all cameras. Gives the port that alone is to be waited for from then on, if
+/// its frame is due now. After a nap that was cut short what has arrived is read first: the kernel keeps it only for so long.
+fn sleep_through((until, port): (HostTime, PortIndex), timer: Option<HostTime>) -> Option<PortIndex> {
+    let now = clock::now();
+    if until + GRACE <= now {
+        return None;
+    }
+    let end = until + LEEWAY;
+    let nap = timer.map_or(end, |timer| timer.min(end)) - now;
+    if nap >= NAP.start {
+        clock::nap(nap.min(NAP.end));
+    }
+    (end - clock::now() < NAP.start).then_some(port)
 }
 
 async fn sleep(span: Span) {

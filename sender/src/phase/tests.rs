@@ -129,9 +129,8 @@ fn a_camera_whose_starts_scatter_is_started_until_it_lands_near_and_then_left() 
     println!("restarts of cameras at 10 fps that start within +-12 ms (standard deviation)");
     let wanted =
         PhaseConfig { tolerance: Some(Span::from_millis(2)), restart_interval: Span::from_secs(5), ..CONFIG };
-    // By itself it settles for a third of the scatter, which a few starts tell to within a factor of two or three; a
-    // sixth of the period is the most.
-    for (config, half, all) in [(CONFIG, 5, 17), (wanted, 2, 2)] {
+    // By itself it settles for a third of the scatter, which a few starts tell to within a factor of two or three.
+    for (config, half, all) in [(CONFIG, 2, 11), (wanted, 1, 2)] {
         let (mut counts, mut errors, mut stayed) = (Vec::new(), Vec::new(), 0);
         for seed in 0..20 {
             let behaviour = Behaviour {
@@ -152,13 +151,16 @@ fn a_camera_whose_starts_scatter_is_started_until_it_lands_near_and_then_left() 
         }
         counts.sort_unstable();
         errors.sort_unstable();
-        println!("  tolerance {:?}: {counts:?} {} {}", config.tolerance, errors[10], errors[19]);
+        println!(
+            "  tolerance {:?}: {counts:?} {} {}, {stayed} stayed",
+            config.tolerance, errors[10], errors[19]
+        );
         // The stamps and the clock may be off by a little.
         let within = |error: Span, ms| error <= Span::from_millis(ms) + Span::from_micros(200);
         assert!(within(errors[10], half) && within(errors[19], all), "{errors:?}");
         assert!(counts[10] <= 10, "{counts:?}");
         // The drift carries one over the edge now and then that landed close to it.
-        assert!(stayed >= 15, "{stayed} of 20 stayed where they landed");
+        assert!(stayed >= 19, "{stayed} of 20 stayed where they landed");
     }
 }
 

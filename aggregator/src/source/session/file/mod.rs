@@ -3,8 +3,8 @@
 //!
 //! **In real time** a frame is handed on when it is due for decoding, counted from when the file began, so that with
 //! B-frames or without its turn comes when it is to be shown. It begins when there is a consumer, or after two seconds
-//! without one. Nothing adds up, and what the program was held up
-//! by is caught up with, or from a second on moves all files alike.
+//! without one. Nothing adds up, and what the program was held up by is caught up with, or from a second on moves all
+//! files alike.
 //!
 //! **As fast as possible** (`fast`) the files of an aggregator take turns in the order in which they would have been
 //! due, and the engine is told that time in place of the host's: the packets are the same as in real time.
